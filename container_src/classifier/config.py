@@ -1,0 +1,160 @@
+"""Every hyperparameter, once: type, default, range and help.
+
+The command line, SageMaker's `hyperparameters.json`, the tuner's ranges, the validation and the documentation are all
+derived from `Config`. Pure Python: importable where torch is not installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields
+from typing import Any
+
+from classifier.errors import InputError
+
+MODELS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a value may be. `low` and `high` are inclusive; None means open."""
+
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] | None = None
+
+    def __str__(self) -> str:
+        if self.choices:
+            return "one of " + ", ".join(self.choices)
+        if self.high is None:
+            return "any" if self.low is None else f"at least {self.low}"
+        return f"between {self.low} and {self.high}"
+
+
+def _hyperparameter(
+    default: Any, help: str, low: float | None = None, high: float | None = None, choices: tuple[str, ...] | None = None
+) -> Any:
+    return field(default=default, metadata={"help": help, "bounds": Bounds(low, high, choices)})
+
+
+@dataclass(frozen=True)
+class Config:
+    """The hyperparameters of one training job. A field `learning_rate` is the hyperparameter `learning-rate`."""
+
+    model: str = _hyperparameter("resnet18", "backbone", choices=MODELS)
+    weights: str = _hyperparameter(
+        "pretrained",
+        "initial backbone weights: `pretrained` (a file <model>-<hash>.pth of the channel `weights`, else of the image) "
+        "or `none` (random)",
+        choices=("pretrained", "none"),
+    )
+    freeze_backbone: bool = _hyperparameter(True, "train only the head on fixed backbone features")
+    image_size: int = _hyperparameter(224, "side of the square that the network sees, in pixels", 32, 1024)
+    epochs: int = _hyperparameter(5, "passes over the training split", 1, 1000)
+    batch_size: int = _hyperparameter(64, "photographs in one optimizer step", 1, 4096)
+    learning_rate: float = _hyperparameter(0.003, "peak learning rate; decays to zero along a cosine", 1e-7, 10.0)
+    optimizer: str = _hyperparameter("adamw", "update rule", choices=("adamw", "sgd"))
+    weight_decay: float = _hyperparameter(0.01, "decoupled (adamw) or L2 (sgd) weight decay", 0.0, 1.0)
+    label_smoothing: float = _hyperparameter(0.0, "share of the target spread over all classes", 0.0, 0.9)
+    augment: bool = _hyperparameter(False, "random crops and mirrored photographs in training")
+    seed: int = _hyperparameter(0, "seed of every random choice", 0, 2**31 - 1)
+    early_stopping_patience: int = _hyperparameter(
+        0, "stop after this many epochs without a better valid:accuracy; 0 never stops", 0, 1000
+    )
+    workers: int = _hyperparameter(-1, "processes that decode photographs; -1 chooses by the CPUs at hand", -1, 64)
+    debug: bool = _hyperparameter(False, "record losses with smdebug and write the training report")
+    save_interval: int = _hyperparameter(10, "steps between two recorded losses when debug is on", 1, 100_000)
+
+    @classmethod
+    def parse(cls, values: Mapping[str, object]) -> Config:
+        """Checks and converts `{"learning-rate": "0.01", ...}`; absent names take their defaults.
+
+        Raises:
+            InputError: an unknown name, a value of the wrong type or out of its range.
+        """
+        known = hyperparameters()
+        parsed: dict[str, Any] = {}
+        for name, text in values.items():
+            if name not in known:
+                close = difflib.get_close_matches(name, known, 1)
+                hint = f"did you mean {close[0]!r}?" if close else "known are: " + ", ".join(known)
+                raise InputError(f"unknown hyperparameter {name!r}: {hint}")
+            parsed[known[name].name] = _convert(name, known[name], str(text))
+        return cls(**parsed)
+
+    def to_hyperparameters(self) -> dict[str, str]:
+        """The form that SageMaker carries: every value a string."""
+        return {name_of(key): str(value).lower() if isinstance(value, bool) else str(value)
+                for key, value in asdict(self).items()}
+
+
+def hyperparameters() -> dict[str, Field[Any]]:
+    """Hyperparameter name -> dataclass field, in the order of declaration."""
+    return {name_of(f.name): f for f in fields(Config)}
+
+
+def name_of(attribute: str) -> str:
+    """`learning_rate` -> `learning-rate`."""
+    return attribute.replace("_", "-")
+
+
+def bounds_of(name: str) -> Bounds:
+    """The bounds of the hyperparameter `name` (with dashes)."""
+    bounds: Bounds = hyperparameters()[name].metadata["bounds"]
+    return bounds
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """One `--name VALUE` option a hyperparameter; what is not given stays out of the namespace.
+
+    Values arrive as text and are checked by `Config.parse`, so that the command line, the container and the tuner
+    refuse the same things in the same words.
+    """
+    for name, f in hyperparameters().items():
+        assert f.default is not MISSING
+        shown = str(f.default).lower() if isinstance(f.default, bool) else f.default
+        parser.add_argument(
+            f"--{name}", default=argparse.SUPPRESS, metavar=f.type.upper() if isinstance(f.type, str) else "VALUE",
+            help=f"{f.metadata['help']}; {_range_of(f)} (default: {shown})".replace("%", "%%"),
+        )
+
+
+def given(namespace: argparse.Namespace) -> dict[str, str]:
+    """The hyperparameters among parsed arguments, by hyperparameter name."""
+    return {name: getattr(namespace, f.name) for name, f in hyperparameters().items() if hasattr(namespace, f.name)}
+
+
+def _range_of(f: Field[Any]) -> str:
+    return "true or false" if f.type == "bool" else str(f.metadata["bounds"])
+
+
+def _convert(name: str, f: Field[Any], text: str) -> object:
+    bounds: Bounds = f.metadata["bounds"]
+    problem = InputError(f"hyperparameter {name}={text!r} is not valid: it must be {_kind(f)}{_range_of(f)}")
+    value: object
+    try:
+        if f.type == "bool":
+            value = {"true": True, "1": True, "false": False, "0": False}[text.lower()]
+        elif f.type == "int":
+            value = int(text)
+        elif f.type == "float":
+            value = float(text)
+        else:
+            value = text
+    except (KeyError, ValueError):
+        raise problem from None
+    if bounds.choices and value not in bounds.choices:
+        raise problem
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        # `not low <= value` also refuses NaN, which compares false with everything.
+        if bounds.low is not None and not value >= bounds.low:
+            raise problem
+        if bounds.high is not None and not value <= bounds.high:
+            raise problem
+    return value
+
+
+def _kind(f: Field[Any]) -> str:
+    return {"int": "a whole number ", "float": "a number "}.get(str(f.type), "")
