@@ -1,0 +1,81 @@
+"""Backbone (a ResNet of torchvision) + head (one linear layer), and where their first weights come from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import torchvision
+from safetensors.torch import load_file
+
+from classifier.artifact import Artifact
+from classifier.errors import InputError
+
+HEAD = "fc"
+
+
+def build(model: str, classes: int) -> torch.nn.Module:
+    """A ResNet with `classes` outputs and random weights; takes float [n, 3, h, w], gives logits [n, classes]."""
+    network: torch.nn.Module = torchvision.models.get_model(model, weights=None)
+    head = network.get_submodule(HEAD)
+    assert isinstance(head, torch.nn.Linear)
+    setattr(network, HEAD, torch.nn.Linear(head.in_features, classes))
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def load(artifact: Artifact) -> torch.nn.Module:
+    """The trained network of an artifact, in evaluation mode."""
+    network = build(artifact.model, len(artifact.classes))
+    network.load_state_dict(load_file(artifact.weights_path))
+    return network.eval()
+
+
+def find_pretrained(model: str, directories: Sequence[Path]) -> Path:
+    """The first `<model>-<first 8 of sha256>.pth` in `directories`; its content must match its name.
+
+    The naming is that of torch.hub (`check_hash`), which torchvision's published files follow.
+
+    Raises:
+        InputError: there is none, or it is damaged.
+    """
+    for directory in directories:
+        for path in sorted(directory.glob(f"{model}-*.pth")):
+            expected = path.stem.rpartition("-")[2]
+            with path.open("rb") as stream:
+                actual = hashlib.sha256(stream.read()).hexdigest()
+            if not actual.startswith(expected):
+                raise InputError(f"the weights {path} are damaged: their SHA-256 begins with {actual[:8]}, "
+                                 f"not {expected}; copy the file again")
+            return path
+    looked = " or ".join(str(d) for d in directories)
+    raise InputError(f"no pretrained weights for {model} in {looked}: give a channel `weights` that holds "
+                     f"{model}-<hash>.pth, or set the hyperparameter weights=none to start from random weights")
+
+
+def load_pretrained(network: torch.nn.Module, path: Path) -> None:
+    """Copies the backbone's weights of `path` into `network`; the file's own head is left out.
+
+    Raises:
+        InputError: the file holds no state_dict of this backbone.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = {name: tensor.float() if tensor.is_floating_point() else tensor
+                 for name, tensor in state.items() if not name.startswith(HEAD + ".")}
+        missing, unexpected = network.load_state_dict(state, strict=False)
+    except Exception as error:  # torch.load raises pickle, zip and runtime errors of many kinds
+        reason = str(error).splitlines()[0]
+        raise InputError(f"the weights {path} cannot be loaded as a state_dict of torchvision's ResNet: {reason}") from None
+    missing = [name for name in missing if not name.startswith(HEAD + ".")]
+    if missing or unexpected:
+        odd = (missing + unexpected)[0]
+        raise InputError(f"the weights {path} are of another network: {odd} is "
+                         f"{'missing' if missing else 'unknown'}; the file name must name the model it belongs to")
+
+
+def freeze_backbone(network: torch.nn.Module) -> None:
+    """Leaves gradients to the head only."""
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad = name.startswith(HEAD + ".")
