@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,8 +38,14 @@ class Artifact:
 
 
 def write(
-    directory: Path, *, model: str, classes: Sequence[str], preprocessing: Preprocessing, metrics: Mapping[str, float],
-    provenance: Mapping[str, Any], state: Mapping[str, torch.Tensor],
+    directory: Path,
+    *,
+    model: str,
+    classes: Sequence[str],
+    preprocessing: Preprocessing,
+    metrics: Mapping[str, float],
+    provenance: Mapping[str, Any],
+    state: Mapping[str, torch.Tensor],
 ) -> None:
     """Writes both files, the description last and each under its name only when complete."""
     from safetensors.torch import save_file
@@ -49,14 +54,19 @@ def write(
     partial = directory / (WEIGHTS + ".partial")
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, partial)
     digest = _sha256(partial)
-    os.replace(partial, directory / WEIGHTS)
+    partial.replace(directory / WEIGHTS)
     description = {
-        "format": FORMAT, "model": model, "classes": list(classes), "preprocessing": preprocessing.to_dict(),
-        "metrics": dict(metrics), "weights_sha256": digest, "provenance": dict(provenance),
+        "format": FORMAT,
+        "model": model,
+        "classes": list(classes),
+        "preprocessing": preprocessing.to_dict(),
+        "metrics": dict(metrics),
+        "weights_sha256": digest,
+        "provenance": dict(provenance),
     }
     partial = directory / (DESCRIPTION + ".partial")
     partial.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, directory / DESCRIPTION)
+    partial.replace(directory / DESCRIPTION)
 
 
 def read(directory: Path) -> Artifact:
@@ -68,26 +78,35 @@ def read(directory: Path) -> Artifact:
     path = directory / DESCRIPTION
     for file in (path, directory / WEIGHTS):
         if not file.is_file():
-            raise InputError(f"{directory} is no model artifact: {file.name} is missing; "
-                             f"give the model.tar.gz that `train` wrote")
+            raise InputError(
+                f"{directory} is no model artifact: {file.name} is missing; give the model.tar.gz that `train` wrote"
+            )
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         if values["format"] != FORMAT:
-            raise InputError(f"{path} has format {values['format']!r}, this image reads {FORMAT!r}: "
-                             f"train the model again or serve it with the image that trained it")
+            raise InputError(
+                f"{path} has format {values['format']!r}, this image reads {FORMAT!r}: "
+                f"train the model again or serve it with the image that trained it"
+            )
         artifact = Artifact(
-            model=values["model"], classes=tuple(values["classes"]),
-            preprocessing=Preprocessing.from_dict(values["preprocessing"]), metrics=values["metrics"],
-            provenance=values["provenance"], weights_path=directory / WEIGHTS,
+            model=values["model"],
+            classes=tuple(values["classes"]),
+            preprocessing=Preprocessing.from_dict(values["preprocessing"]),
+            metrics=values["metrics"],
+            provenance=values["provenance"],
+            weights_path=directory / WEIGHTS,
         )
         expected = values["weights_sha256"]
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is damaged ({type(error).__name__}: {error}); fetch or train the model again") from None
+        reason = f"{type(error).__name__}: {error}"
+        raise InputError(f"{path} is damaged ({reason}); fetch or train the model again") from None
     if artifact.model not in MODELS:
         raise InputError(f"{path} names the model {artifact.model!r}; known are {', '.join(MODELS)}")
     if _sha256(artifact.weights_path) != expected:
-        raise InputError(f"{artifact.weights_path} is damaged: its SHA-256 is not the one in {DESCRIPTION}; "
-                         f"fetch or train the model again")
+        raise InputError(
+            f"{artifact.weights_path} is damaged: its SHA-256 is not the one in {DESCRIPTION}; "
+            f"fetch or train the model again"
+        )
     return artifact
 
 

@@ -46,8 +46,8 @@ class Config:
     model: str = _hyperparameter("resnet18", "backbone", choices=MODELS)
     weights: str = _hyperparameter(
         "pretrained",
-        "initial backbone weights: `pretrained` (a file <model>-<hash>.pth of the channel `weights`, else of the image) "
-        "or `none` (random)",
+        "initial backbone weights: `pretrained` (<model>-<hash>.pth of the channel `weights`, else of the image) or "
+        "`none` (random)",
         choices=("pretrained", "none"),
     )
     freeze_backbone: bool = _hyperparameter(True, "train only the head on fixed backbone features")
@@ -86,8 +86,10 @@ class Config:
 
     def to_hyperparameters(self) -> dict[str, str]:
         """The form that SageMaker carries: every value a string."""
-        return {name_of(key): str(value).lower() if isinstance(value, bool) else str(value)
-                for key, value in asdict(self).items()}
+        return {
+            name_of(key): str(value).lower() if isinstance(value, bool) else str(value)
+            for key, value in asdict(self).items()
+        }
 
 
 def hyperparameters() -> dict[str, Field[Any]]:
@@ -116,7 +118,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         assert f.default is not MISSING
         shown = str(f.default).lower() if isinstance(f.default, bool) else f.default
         parser.add_argument(
-            f"--{name}", default=argparse.SUPPRESS, metavar=f.type.upper() if isinstance(f.type, str) else "VALUE",
+            f"--{name}",
+            default=argparse.SUPPRESS,
+            metavar=f.type.upper() if isinstance(f.type, str) else "VALUE",
             help=f"{f.metadata['help']}; {_range_of(f)} (default: {shown})".replace("%", "%%"),
         )
 

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from classifier.errors import InputError
 
 if TYPE_CHECKING:
     import torch
 
-# Decoders that strangers' bytes may reach; every other plug-in of Pillow stays out of it. MPO is what phones write as .jpg.
+# Decoders that strangers' bytes may reach; Pillow's other plug-ins stay out of it. MPO is what phones write as .jpg.
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP")
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
 # Below the 89 megapixels at which Pillow itself begins to warn; a decoded photograph of this size takes 240 MB.
@@ -57,8 +57,12 @@ class Preprocessing:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
         """The inverse of `to_dict`. Raises KeyError, TypeError or ValueError where a value is missing or no number."""
-        return cls(int(values["resize"]), int(values["crop"]),
-                   tuple(float(v) for v in values["mean"]), tuple(float(v) for v in values["std"]))
+        return cls(
+            int(values["resize"]),
+            int(values["crop"]),
+            tuple(float(v) for v in values["mean"]),
+            tuple(float(v) for v in values["std"]),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """A form for JSON."""
@@ -95,16 +99,10 @@ def load_augmented(data: bytes, preprocessing: Preprocessing, rng: random.Random
 
 def normalize(batch: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
     """uint8 [n, h, w, 3] -> float32 [n, 3, h, w] in channels-last memory, zero mean and unit variance by channel."""
-    mean = batch.new_tensor(preprocessing.mean, dtype=_float32()) * 255
-    std = batch.new_tensor(preprocessing.std, dtype=_float32()) * 255
+    pixels = batch.float()
+    mean, std = pixels.new_tensor(preprocessing.mean) * 255, pixels.new_tensor(preprocessing.std) * 255
     # A permuted view of NHWC memory is what torch calls channels_last: nothing is copied for the layout.
-    return ((batch - mean) / std).permute(0, 3, 1, 2)
-
-
-def _float32() -> torch.dtype:
-    import torch
-
-    return torch.float32
+    return ((pixels - mean) / std).permute(0, 3, 1, 2)
 
 
 def _open(data: bytes, shorter_side: int) -> Image.Image:
@@ -112,7 +110,7 @@ def _open(data: bytes, shorter_side: int) -> Image.Image:
         image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
         width, height = image.size
         if width * height > MAX_PIXELS:
-            raise BadImage(f"the image has {width} x {height} pixels; at most {MAX_PIXELS // 1_000_000} million are decoded")
+            raise BadImage(f"the image has {width} x {height} pixels; at most {MAX_PIXELS:,} are decoded")
         # JPEG can be decoded at 1/2, 1/4 or 1/8 of its size for a fraction of the cost; other formats ignore this.
         scale = shorter_side / min(width, height)
         if scale < 1:
@@ -120,17 +118,16 @@ def _open(data: bytes, shorter_side: int) -> Image.Image:
         return _rgb(ImageOps.exif_transpose(image))
     except BadImage:
         raise
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise BadImage(f"the bytes are no image that can be read (accepted: {', '.join(FORMATS)})") from None
-    except Exception as error:  # Pillow's decoders raise whatever their parsing ran into: OSError, ValueError, struct.error, ...
+    except Exception as error:  # Pillow's decoders raise whatever they ran into: OSError, ValueError, struct.error, ...
         raise BadImage(f"the image is damaged: {error}") from None
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        # Pillow clips instead of scaling 16-bit samples to 8 bits.
-        wide = np.asarray(image, dtype=np.float32)
-        image = Image.fromarray((wide / max(float(wide.max()), 1.0) * 255).astype(np.uint8))
+    if image.mode.startswith("I"):
+        # 16-bit samples: Pillow's own conversion clips them at 255 instead of scaling.
+        image = Image.fromarray((np.asarray(image, dtype=np.float32) / 257).round().astype(np.uint8))
     if "A" in image.getbands() or "transparency" in image.info:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, "white")

@@ -46,12 +46,16 @@ def find_pretrained(model: str, directories: Sequence[Path]) -> Path:
             with path.open("rb") as stream:
                 actual = hashlib.sha256(stream.read()).hexdigest()
             if not actual.startswith(expected):
-                raise InputError(f"the weights {path} are damaged: their SHA-256 begins with {actual[:8]}, "
-                                 f"not {expected}; copy the file again")
+                raise InputError(
+                    f"the weights {path} are damaged: their SHA-256 begins with {actual[:8]}, "
+                    f"not {expected}; copy the file again"
+                )
             return path
     looked = " or ".join(str(d) for d in directories)
-    raise InputError(f"no pretrained weights for {model} in {looked}: give a channel `weights` that holds "
-                     f"{model}-<hash>.pth, or set the hyperparameter weights=none to start from random weights")
+    raise InputError(
+        f"no pretrained weights for {model} in {looked}: give a channel `weights` that holds "
+        f"{model}-<hash>.pth, or set the hyperparameter weights=none to start from random weights"
+    )
 
 
 def load_pretrained(network: torch.nn.Module, path: Path) -> None:
@@ -62,17 +66,24 @@ def load_pretrained(network: torch.nn.Module, path: Path) -> None:
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        state = {name: tensor.float() if tensor.is_floating_point() else tensor
-                 for name, tensor in state.items() if not name.startswith(HEAD + ".")}
+        state = {
+            name: tensor.float() if tensor.is_floating_point() else tensor
+            for name, tensor in state.items()
+            if not name.startswith(HEAD + ".")
+        }
         missing, unexpected = network.load_state_dict(state, strict=False)
     except Exception as error:  # torch.load raises pickle, zip and runtime errors of many kinds
         reason = str(error).splitlines()[0]
-        raise InputError(f"the weights {path} cannot be loaded as a state_dict of torchvision's ResNet: {reason}") from None
+        raise InputError(
+            f"the weights {path} are no state_dict of torchvision's {network._get_name()}: {reason}"
+        ) from None
     missing = [name for name in missing if not name.startswith(HEAD + ".")]
     if missing or unexpected:
         odd = (missing + unexpected)[0]
-        raise InputError(f"the weights {path} are of another network: {odd} is "
-                         f"{'missing' if missing else 'unknown'}; the file name must name the model it belongs to")
+        raise InputError(
+            f"the weights {path} are of another network: {odd} is "
+            f"{'missing' if missing else 'unknown'}; the file name must name the model it belongs to"
+        )
 
 
 def freeze_backbone(network: torch.nn.Module) -> None:
