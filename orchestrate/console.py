@@ -1,0 +1,130 @@
+"""What people read: progress and tables on a terminal, plain lines elsewhere, and one sentence for an error.
+
+With `--json` standard output carries the one JSON document and everything for people goes to standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from orchestrate.errors import InputError, JobFailed
+
+if TYPE_CHECKING:
+    from rich.console import Console as RichConsole
+
+
+class Console:
+    """Prints for people. `json_output`: keep standard output for the JSON document of `result`."""
+
+    def __init__(self, json_output: bool = False) -> None:
+        from rich.console import Console as RichConsole
+
+        self._json = json_output
+        stream = sys.stderr if json_output else sys.stdout
+        # Elsewhere than on a terminal rich would cut lines at 80 columns, paths and log lines included.
+        width = None if stream.isatty() else 240
+        self._rich: RichConsole = RichConsole(file=stream, width=width, highlight=False, markup=False, emoji=False)
+
+    def say(self, text: str = "", style: str | None = None) -> None:
+        """One line (or several) as it is."""
+        self._rich.print(text, style=style, soft_wrap=True)
+
+    def headline(self, text: str) -> None:
+        """The beginning of a step."""
+        self.say()
+        self.say(text, style="bold")
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """Numbers stand on the right, text on the left."""
+        from rich import box
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for i, column in enumerate(columns):
+            is_number = bool(rows) and all(isinstance(row[i], (int, float)) for row in rows)
+            table.add_column(Text(column), justify="right" if is_number else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*(Text(f"{cell:,}" if isinstance(cell, int) else str(cell)) for cell in row))
+        self._rich.print(table)
+
+    @contextmanager
+    def progress(self, text: str) -> Iterator[Callable[[str], None]]:
+        """A line with a spinner that the yielded function changes; nothing where no terminal shows it."""
+        if not self._rich.is_terminal:
+            yield lambda _: None
+            return
+        with self._rich.status(text) as status:
+            yield status.update
+
+    def result(self, document: Any) -> None:
+        """The document for machines, when `--json` asked for it."""
+        if self._json:
+            print(json.dumps(document, indent=2, default=str), flush=True)
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Returns when `yes` or the person at the terminal agrees.
+
+    Raises:
+        InputError: declined, or nobody is there to ask.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise InputError(f"{question} Nobody is at a terminal to answer: add --yes to agree")
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise InputError("nothing was started: the question was not answered with yes")
+
+
+def run(main: Callable[[], None]) -> None:
+    """Ends the process: 0, 1 for a failed job, 2 for something given wrong, 130 for Ctrl-C; errors as one sentence."""
+    try:
+        main()
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+    except InputError as error:
+        _fail(str(error), 2)
+    except JobFailed as error:
+        _fail(str(error), 1)
+    except BrokenPipeError:
+        # Whoever read our output has left (`| head`); the interpreter's flush at exit would complain again.
+        sys.stderr.close()
+        sys.exit(1)
+    except Exception as error:
+        sentence = _aws_sentence(error)
+        if sentence is None:
+            raise
+        _fail(sentence, 2)
+
+
+def _fail(sentence: str, code: int) -> None:
+    print(f"error: {sentence}", file=sys.stderr, flush=True)
+    sys.exit(code)
+
+
+def _aws_sentence(error: Exception) -> str | None:
+    """What AWS or the way to it has to say; None for anything else, which is a bug of ours and keeps its traceback."""
+    if type(error).__module__.split(".")[0] not in ("botocore", "boto3", "s3transfer"):
+        return None
+    from botocore import exceptions as aws
+
+    if isinstance(error, (aws.NoCredentialsError, aws.PartialCredentialsError, aws.ProfileNotFound)):
+        return NO_CREDENTIALS
+    if isinstance(error, aws.ClientError):
+        answer = error.response.get("Error", {})
+        return f"{error.operation_name} was refused ({answer.get('Code', '?')}): {answer.get('Message') or 'no reason'}"
+    if isinstance(error, aws.EndpointConnectionError):
+        return f"{error}; check the network and the region"
+    return f"AWS could not be asked: {error}"
+
+
+NO_CREDENTIALS = (
+    "no AWS credentials were found: run `aws configure` (or set AWS_PROFILE), or add --local to run on this machine"
+)

@@ -1,0 +1,193 @@
+"""Where the SageMaker API is, and who asks: the one place that knows whether that is AWS or this machine.
+
+Everything else takes a `Session` and sends the same requests to whatever answers them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from orchestrate import pricing
+from orchestrate.console import NO_CREDENTIALS
+from orchestrate.errors import InputError
+from orchestrate.storage import Storage, check_uri
+
+# Stands for the caller's account and role where nobody has been asked: `--dry-run`, and this machine.
+PLACEHOLDER_ACCOUNT = "000000000000"
+PLACEHOLDER_ROLE = f"arn:aws:iam::{PLACEHOLDER_ACCOUNT}:role/kennel"
+DEFAULT_REGION = "us-east-1"
+_ROLE = re.compile(r"arn:aws[a-z-]*:iam::(\d{12}):role/.+")
+_LOOPBACK_SERVICES = ("sagemaker", "sagemaker-runtime", "logs", "sts")
+_PROCESS_PATH = Path(__file__).resolve().parent.parent / "container_src" / "bin"
+
+
+@dataclass(frozen=True)
+class Session:
+    """The API and its surroundings, as every function of this package takes them."""
+
+    boto: Any
+    """boto3.Session; the SDK's resources take it too"""
+    region: str
+    role: str
+    """ARN under which jobs and endpoints run"""
+    root: str
+    """URI under which everything is written"""
+    image: str | None
+    """container image when none is named"""
+    storage: Storage
+    poll_s: float
+    """seconds between two looks at a running job"""
+    usd_per_hour: Callable[[str], float | None]
+    """instance type -> USD an hour, 0 where nothing is charged, None where unknown"""
+    flags: str
+    """what to add to a command so that it talks to the same place"""
+    notes: tuple[str, ...] = ()
+    """what to tell before anything else"""
+    started_service: bool = False
+    stop_service: Callable[[], str] = field(default=lambda: "there is no server of ours to stop: AWS runs it")
+    """stops what answers the API where that is a server of ours; says in one sentence what it did"""
+
+    def client(self, service: str) -> Any:
+        """The boto3 client of a service."""
+        return self.boto.client(service, region_name=self.region)
+
+    def require_image(self) -> str:
+        """Raises InputError when no image was named and there is no default."""
+        if not self.image:
+            raise InputError(
+                "--image is missing: give the URI of the image in ECR "
+                "(ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME:TAG), or --local to run on this machine"
+            )
+        return self.image
+
+    def close(self) -> None:
+        """Stops the server if this session started it; a server that was there before stays."""
+        if self.started_service:
+            self.stop_service()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where to run and where to write."""
+    group = parser.add_argument_group("where it runs")
+    group.add_argument("--local", action="store_true", help="send the requests to a SageMaker API on this machine")
+    group.add_argument("--image", help="container image (with --local the default is `process`: no container)")
+    group.add_argument("--region", help="AWS region (default: that of the AWS configuration)")
+    group.add_argument("--role", help="ARN of the execution role (default: KENNEL_ROLE, else the caller's own)")
+    group.add_argument(
+        "--output", metavar="URI", help="where everything is written "
+        "(default: s3://sagemaker-REGION-ACCOUNT/kennel; with --local file://CURRENT_DIRECTORY/runs)",
+    )  # fmt: skip
+
+
+def open_session(args: argparse.Namespace, dry: bool = False) -> Session:
+    """The session that the command line asks for. `dry`: nothing is contacted, started or needed.
+
+    Raises:
+        InputError: no credentials, no region, no role, or one that cannot be used.
+    """
+    # The SDK asks IAM about the role otherwise, which people may not be allowed to.
+    os.environ.setdefault("SAGEMAKER_VALIDATE_ROLE", "false")
+    # It tells each call as a warning. (The typed resources that we use send no telemetry.)
+    logging.getLogger("sagemaker").setLevel(logging.ERROR)
+    root = check_uri(args.output) if args.output else None
+    return _on_this_machine(args, root, dry) if args.local else _on_aws(args, root, dry)
+
+
+def _on_aws(args: argparse.Namespace, root: str | None, dry: bool) -> Session:
+    import boto3
+    from botocore.exceptions import ProfileNotFound
+
+    try:
+        boto = boto3.Session(region_name=args.region)
+    except ProfileNotFound as error:
+        raise InputError(f"{error}: set AWS_PROFILE to one of ~/.aws/config, or unset it") from None
+    region = boto.region_name or (DEFAULT_REGION if dry else None)
+    if region is None:
+        raise InputError("no AWS region is configured: add --region, for example --region us-east-1")
+    role = args.role or os.environ.get("KENNEL_ROLE")
+    if role and not _ROLE.fullmatch(role):
+        raise InputError(f"the role {role!r} is no role's ARN: it looks like arn:aws:iam::123456789012:role/NAME")
+    notes: tuple[str, ...] = ()
+    if dry:
+        found = _ROLE.fullmatch(role) if role else None
+        account = found[1] if found else PLACEHOLDER_ACCOUNT
+        if not role:
+            role = PLACEHOLDER_ROLE
+            notes = (f"account {PLACEHOLDER_ACCOUNT} and {PLACEHOLDER_ROLE} stand for yours: a dry run asks nobody",)
+    else:
+        if boto.get_credentials() is None:
+            raise InputError(NO_CREDENTIALS)
+        caller = boto.client("sts", region_name=region).get_caller_identity()
+        account = caller["Account"]
+        role = role or _callers_role(caller["Arn"])
+    return Session(
+        boto=boto,
+        region=region,
+        role=role,
+        root=root or f"s3://sagemaker-{region}-{account}/kennel",
+        image=args.image,
+        storage=Storage(lambda: boto.client("s3", region_name=region)),
+        poll_s=5.0,
+        usd_per_hour=pricing.usd_per_hour,
+        flags=f"--region {region}",
+        notes=notes,
+    )
+
+
+def _callers_role(caller: str) -> str:
+    """The execution role behind `arn:aws:sts::ACCOUNT:assumed-role/NAME/SESSION`, as notebooks on SageMaker have it."""
+    found = re.fullmatch(r"arn:(aws[a-z-]*):sts::(\d{12}):assumed-role/(AmazonSageMaker-ExecutionRole[^/]*)/.*", caller)
+    if not found:
+        raise InputError(
+            f"{caller} is no SageMaker execution role: name one with --role ARN or KENNEL_ROLE "
+            f"(infra/ creates it)"
+        )
+    return f"arn:{found[1]}:iam::{found[2]}:role/service-role/{found[3]}"
+
+
+def _on_this_machine(args: argparse.Namespace, root: str | None, dry: bool) -> Session:
+    import boto3
+    from botocore.config import Config
+
+    from local_sagemaker import daemon
+
+    runs = Path.cwd() / "runs"
+    state = Path(os.environ.get("LOCAL_SAGEMAKER_STATE") or runs / ".sagemaker").absolute()
+    running = None if dry else daemon.running_url(state)
+    url = running or ("http://127.0.0.1" if dry else daemon.ensure(state, _PROCESS_PATH))
+
+    class LoopbackSession(boto3.Session):  # type: ignore[misc]
+        """Sends what the local server answers there, past any proxy, whichever way a client is made from it."""
+
+        def client(self, service_name: str, *positional: Any, **options: Any) -> Any:
+            if service_name in _LOOPBACK_SERVICES:
+                options["endpoint_url"] = url
+                options["config"] = (options.get("config") or Config()).merge(Config(proxies={}))
+            return super().client(service_name, *positional, **options)
+
+    def stop() -> str:
+        daemon.stop(state)
+        return f"the local SageMaker server of {state} is stopped, with its jobs and endpoints"
+
+    region = args.region or DEFAULT_REGION
+    return Session(
+        boto=LoopbackSession(aws_access_key_id="local", aws_secret_access_key="local", region_name=region),
+        region=region,
+        role=args.role or PLACEHOLDER_ROLE,
+        root=root or runs.as_uri(),
+        image=args.image or "process",
+        # Data may lie on S3 all the same: then it is read with the caller's own credentials.
+        storage=Storage(lambda: boto3.Session().client("s3")),
+        poll_s=0.5,
+        usd_per_hour=lambda instance_type: 0.0,
+        flags="--local" + (f" --output {args.output}" if args.output else ""),
+        started_service=running is None and not dry,
+        stop_service=stop,
+    )
