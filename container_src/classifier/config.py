@@ -53,7 +53,7 @@ class Config:
     freeze_backbone: bool = _hyperparameter(True, "train only the head on fixed backbone features")
     image_size: int = _hyperparameter(224, "side of the square that the network sees, in pixels", 32, 1024)
     epochs: int = _hyperparameter(5, "passes over the training split", 1, 1000)
-    batch_size: int = _hyperparameter(64, "photographs in one optimizer step", 1, 4096)
+    batch_size: int = _hyperparameter(64, "photographs in one optimizer step", 2, 4096)
     learning_rate: float = _hyperparameter(0.003, "peak learning rate; decays to zero along a cosine", 1e-7, 10.0)
     optimizer: str = _hyperparameter("adamw", "update rule", choices=("adamw", "sgd"))
     weight_decay: float = _hyperparameter(0.01, "decoupled (adamw) or L2 (sgd) weight decay", 0.0, 1.0)

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError, WebPImagePlugin
 
 from classifier.errors import InputError
 
 if TYPE_CHECKING:
     import torch
 
-# Decoders that strangers' bytes may reach; Pillow's other plug-ins stay out of it. MPO is what phones write as .jpg.
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP")
+# Decoders that strangers' bytes may reach; Pillow's other plug-ins stay out of it. WebP's registers itself on import.
+FORMATS = ("JPEG", "PNG", WebPImagePlugin.WebPImageFile.format, "GIF", "BMP")
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
 # Below the 89 megapixels at which Pillow itself begins to warn; a decoded photograph of this size takes 240 MB.
 MAX_PIXELS = 80_000_000

@@ -73,10 +73,8 @@ def load_pretrained(network: torch.nn.Module, path: Path) -> None:
         }
         missing, unexpected = network.load_state_dict(state, strict=False)
     except Exception as error:  # torch.load raises pickle, zip and runtime errors of many kinds
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"the weights {path} are no state_dict of torchvision's {network._get_name()}: {reason}"
-        ) from None
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"the weights {path} are no state_dict of a torchvision ResNet: {reason}") from None
     missing = [name for name in missing if not name.startswith(HEAD + ".")]
     if missing or unexpected:
         odd = (missing + unexpected)[0]

@@ -1,0 +1,57 @@
+"""What a network gets right: loss, accuracy, top-5, confusion matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+
+from classifier.images import Preprocessing, normalize
+from classifier.precision import Precision
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """`confusion[i, j]`: examples of class i that were called j; int64 [classes, classes]. Shares are of 1."""
+
+    loss: float
+    accuracy: float
+    top5_accuracy: float
+    confusion: torch.Tensor
+
+    def recall(self) -> torch.Tensor:
+        """The share of each class that was recognized; float [classes], NaN for a class without an example."""
+        return self.confusion.diagonal() / self.confusion.sum(dim=1)
+
+
+@torch.inference_mode()
+def evaluate(
+    network: torch.nn.Module,
+    batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
+    criterion: torch.nn.Module,
+    preprocessing: Preprocessing,
+    precision: Precision,
+) -> Evaluation:
+    """Runs `network` in evaluation mode over batches of (uint8 [n, crop, crop, 3], int64 [n]).
+
+    `criterion` gives the mean loss of a batch. The network's mode is left at evaluation.
+    """
+    network.eval()
+    loss, seen, top5 = 0.0, 0, 0
+    confusion: torch.Tensor | None = None
+    for pixels, labels in batches:
+        pixels, labels = pixels.to(precision.device, non_blocking=True), labels.to(precision.device, non_blocking=True)
+        with precision.autocast():
+            logits = network(normalize(pixels, preprocessing))
+        logits = logits.float()
+        classes = logits.shape[1]
+        if confusion is None:
+            confusion = torch.zeros(classes * classes, dtype=torch.int64, device=logits.device)
+        confusion += torch.bincount(labels * classes + logits.argmax(dim=1), minlength=classes * classes)
+        top5 += int((logits.topk(min(5, classes)).indices == labels[:, None]).any(dim=1).sum())
+        loss += float(criterion(logits, labels)) * len(labels)
+        seen += len(labels)
+    assert confusion is not None, "an empty split is refused where the data set is read"
+    square = confusion.cpu().view(classes, classes)
+    return Evaluation(loss / seen, int(square.diagonal().sum()) / seen, top5 / seen, square)

@@ -1,0 +1,27 @@
+"""What a training job says: one line an epoch, in the form that SageMaker's metric expressions read."""
+
+from __future__ import annotations
+
+from classifier import metrics
+from classifier.training import Epoch, Observer
+
+
+class Log(Observer):
+    """Prints one line an epoch of `epochs`."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+
+    def on_epoch(self, epoch: Epoch) -> None:
+        values = {
+            "train:loss": epoch.train_loss,
+            "valid:loss": epoch.valid.loss,
+            "valid:accuracy": epoch.valid.accuracy,
+        }
+        speed = f"{epoch.images_per_s:.0f} images/s, {epoch.seconds:.1f} s"
+        say(f"epoch {epoch.number}/{self.epochs}: {metrics.line(values)} ({speed})")
+
+
+def say(text: str) -> None:
+    """One line, at once: whoever follows the job reads it through a pipe."""
+    print(text, flush=True)
