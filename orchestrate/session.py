@@ -136,7 +136,7 @@ def _on_aws(args: argparse.Namespace, root: str | None, dry: bool) -> Session:
         storage=Storage(lambda: boto.client("s3", region_name=region)),
         poll_s=5.0,
         usd_per_hour=pricing.usd_per_hour,
-        flags=f"--region {region}",
+        flags=f"--region {region}" + _repeat(args),
         notes=notes,
     )
 
@@ -150,6 +150,10 @@ def _callers_role(caller: str) -> str:
             f"(infra/ creates it)"
         )
     return f"arn:{found[1]}:iam::{found[2]}:role/service-role/{found[3]}"
+
+
+def _repeat(args: argparse.Namespace) -> str:
+    return f" --output {args.output}" if args.output else ""
 
 
 def _on_this_machine(args: argparse.Namespace, root: str | None, dry: bool) -> Session:
@@ -187,7 +191,7 @@ def _on_this_machine(args: argparse.Namespace, root: str | None, dry: bool) -> S
         storage=Storage(lambda: boto3.Session().client("s3")),
         poll_s=0.5,
         usd_per_hour=lambda instance_type: 0.0,
-        flags="--local" + (f" --output {args.output}" if args.output else ""),
+        flags="--local" + _repeat(args),
         started_service=running is None and not dry,
         stop_service=stop,
     )

@@ -49,13 +49,15 @@ class Storage:
         self._make_s3 = s3
         self._client: Any = None
 
-    def publish(self, folder: Path, uri: str) -> str:
+    def publish(self, folder: Path, uri: str, send: bool = True) -> str:
         """Makes `folder` readable for a job and returns where: as it lies for `file://`, else uploaded to `uri`.
 
-        Objects that are there with the same size are not sent again.
+        Objects that are there with the same size are not sent again. `send=False` only tells where.
         """
         if _is_file(uri):
             return folder.resolve().as_uri()
+        if not send:
+            return uri
         self._require_bucket(uri)
         there = dict(self.list(uri))
         files = sorted(p for p in folder.rglob("*") if p.is_file())

@@ -1,0 +1,206 @@
+"""What a running job does: its status, its log, its trials; told as it happens."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from orchestrate.console import Console
+from orchestrate.errors import JobFailed
+from orchestrate.session import Session
+
+TRAINING_LOGS = "/aws/sagemaker/TrainingJobs"
+ENDED = ("Completed", "Failed", "Stopped")
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training job that ended well: the last value of each metric that the log told, and where its archives are."""
+
+    name: str
+    artifact: str
+    output: str
+    metrics: dict[str, float]
+    seconds: int
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training job of a search, as far as it has come. `hyperparameters` are those that the search chose."""
+
+    number: int
+    name: str
+    status: str
+    hyperparameters: dict[str, str]
+    objective: float | None
+    seconds: float | None
+    failure: str
+
+    def __str__(self) -> str:
+        told = f"{self.objective:.4f}" if self.objective is not None else self.status
+        chosen = " ".join(f"{name}={short(value)}" for name, value in sorted(self.hyperparameters.items()))
+        spent = f"{self.seconds:.0f} s" if self.seconds is not None else ""
+        return "  ".join(part for part in (f"trial {self.number}", told, chosen, spent, self.failure) if part)
+
+
+class LogReader:
+    """New lines of the CloudWatch log streams whose names begin with `prefix`."""
+
+    def __init__(self, session: Session, group: str, prefix: str) -> None:
+        self._logs = session.client("logs")
+        self._group, self._prefix = group, prefix
+        self._tokens: dict[str, str | None] = {}
+
+    def read(self) -> list[str]:
+        """What came since the last call; a group or stream that is not there yet has nothing."""
+        lines: list[str] = []
+        for stream in self._streams():
+            while True:
+                token = self._tokens.get(stream)
+                answer = self._logs.get_log_events(
+                    logGroupName=self._group, logStreamName=stream, startFromHead=True,
+                    **({"nextToken": token} if token else {}),
+                )  # fmt: skip
+                lines += [event["message"] for event in answer["events"]]
+                self._tokens[stream] = answer["nextForwardToken"]
+                if not answer["events"]:
+                    break
+        return lines
+
+    def _streams(self) -> list[str]:
+        try:
+            pages = self._logs.get_paginator("describe_log_streams").paginate(
+                logGroupName=self._group, logStreamNamePrefix=self._prefix
+            )
+            return [stream["logStreamName"] for page in pages for stream in page["logStreams"]]
+        except self._logs.exceptions.ResourceNotFoundException:
+            return []
+
+
+def training(session: Session, name: str, console: Console) -> Training:
+    """Prints status changes and the log until the job ends.
+
+    Raises:
+        JobFailed: it ended Failed or Stopped; with its reason.
+    """
+    from sagemaker.core.resources import TrainingJob
+
+    log = LogReader(session, TRAINING_LOGS, f"{name}/")
+    job = TrainingJob.get(training_job_name=name, session=session.boto, region=session.region)
+    told = None
+    with console.progress(name) as show:
+        while True:
+            if job.secondary_status != told:
+                told = job.secondary_status
+                console.say(f"[{told}]", style="dim")
+                show(f"{name}: {told}")
+            ended = job.training_job_status in ENDED
+            for line in log.read():
+                console.say(f"  {line}")
+            if ended:
+                break
+            time.sleep(session.poll_s)
+            job.refresh()
+    if job.training_job_status != "Completed":
+        why = f": {job.failure_reason}" if job.failure_reason else f" ({job.secondary_status})"
+        raise JobFailed(f"training job {name} ended {job.training_job_status}{why}")
+    return finished(job)
+
+
+def finished(job: Any) -> Training:
+    """What a completed `TrainingJob` of the SDK left."""
+    artifact = str(job.model_artifacts.s3_model_artifacts)
+    return Training(
+        name=job.training_job_name,
+        artifact=artifact,
+        output=artifact.replace("model.tar.gz", "output.tar.gz"),
+        metrics={m.metric_name: m.value for m in job.final_metric_data_list or []},
+        seconds=job.training_time_in_seconds or 0,
+    )
+
+
+def tuning(session: Session, name: str, console: Console) -> tuple[Any, list[Trial]]:
+    """Prints each trial as it ends, until the search does. Returns the SDK's HyperParameterTuningJob and the trials.
+
+    Raises:
+        JobFailed: the search ended Failed, with its reason, or without a single trial that told the objective.
+    """
+    from sagemaker.core.resources import HyperParameterTuningJob
+
+    job = HyperParameterTuningJob.get(
+        hyper_parameter_tuning_job_name=name, session=session.boto, region=session.region
+    )
+    settings = job.hyper_parameter_tuning_job_config
+    goal = settings.hyper_parameter_tuning_job_objective
+    total = settings.resource_limits.max_number_of_training_jobs
+    told: set[str] = set()
+    with console.progress(f"{name}: starting") as show:
+        while True:
+            ended = job.hyper_parameter_tuning_job_status in ENDED
+            found = trials(session, name)
+            over = [t for t in found if t.status in ENDED]
+            for trial in over:
+                if trial.name not in told:
+                    told.add(trial.name)
+                    top = best(over[: over.index(trial) + 1], goal.type)
+                    console.say(f"{trial}" + (f"  (best {goal.metric_name}={top.objective:.4f})" if top else ""))
+            leader = best(over, goal.type)
+            show(f"{name}: {len(over)} of {total} trials ended, {len(found) - len(over)} running"
+                 + (f", best {goal.metric_name}={leader.objective:.4f}" if leader else ""))  # fmt: skip
+            if ended:
+                break
+            time.sleep(session.poll_s)
+            job.refresh()
+    status = job.hyper_parameter_tuning_job_status
+    if best(over, goal.type) is None:
+        why = job.failure_reason or "no trial ended with a value of the objective"
+        raise JobFailed(f"tuning job {name} ended {status}: {why}")
+    return job, over
+
+
+def trials(session: Session, tuning_job: str) -> list[Trial]:
+    """Every trial that has been started, by number. An ended one whose objective is still to come counts as running."""
+    pages = session.client("sagemaker").get_paginator("list_training_jobs_for_hyper_parameter_tuning_job").paginate(
+        HyperParameterTuningJobName=tuning_job
+    )
+    return sorted(
+        (_trial(s) for page in pages for s in page["TrainingJobSummaries"]), key=lambda t: (t.number, t.name)
+    )
+
+
+def best(found: Sequence[Trial], objective_type: str) -> Trial | None:
+    """The trial to take, by SageMaker's objective type; None when no trial has a value."""
+    scored = [t for t in found if t.objective is not None]
+    sign = 1.0 if objective_type == "Maximize" else -1.0
+    return max(scored, key=lambda t: sign * (t.objective or 0.0), default=None)
+
+
+def short(value: str) -> str:
+    """`0.0123456789` -> `0.01235`; text and whole numbers as they are."""
+    try:
+        return value if value.lstrip("-").isdigit() else f"{float(value):.4g}"
+    except ValueError:
+        return value
+
+
+def _trial(summary: dict[str, Any]) -> Trial:
+    name = summary["TrainingJobName"]
+    number = re.search(r"-(\d{3,})-[^-]+$", name)
+    status = summary["TrainingJobStatus"]
+    if status == "Completed" and summary.get("ObjectiveStatus") == "Pending":
+        status = "InProgress"
+    start: datetime | None = summary.get("TrainingStartTime")
+    end: datetime | None = summary.get("TrainingEndTime")
+    return Trial(
+        number=int(number[1]) if number else 0,
+        name=name,
+        status=status,
+        hyperparameters=dict(summary.get("TunedHyperParameters", {})),
+        objective=summary.get("FinalHyperParameterTuningJobObjectiveMetric", {}).get("Value"),
+        seconds=(end - start).total_seconds() if start and end else None,
+        failure=" ".join(str(summary.get("FailureReason", "")).split())[:300],
+    )
