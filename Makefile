@@ -1,0 +1,35 @@
+# make demo: the main job on this machine.  make test: the tests.  Both set everything up first.
+PYTHON ?= python3
+BIN := .venv/bin
+IMAGE ?= kennel:test
+
+.PHONY: demo test lint image test-image venv lock clean help
+
+help:  ## what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
+
+venv:  ## the virtual environment, from the lock; nothing when it is up to date
+	@$(PYTHON) requirements/bootstrap.py
+
+demo: venv  ## generate data, tune, train profiled, deploy, predict, clean up: all on this machine
+	@$(BIN)/python orchestrate/pipeline.py --local --source synthetic --weights none --freeze-backbone false \
+		--image-size 64 --trials 4 --yes
+
+test: venv  ## every test that needs no container engine
+	@$(BIN)/python -m pytest -m "not engine"
+
+lint: venv  ## style, types, layers
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+image:  ## build the image as $(IMAGE); WEIGHTS=DIR takes the pretrained weights from there instead of the network
+	docker build -f docker/Dockerfile -t $(IMAGE) $(if $(WEIGHTS),--build-context weights=$(WEIGHTS)) .
+
+test-image: venv  ## the tests that need a container engine, against $(IMAGE)
+	@$(BIN)/python -m pytest -m engine --image $(IMAGE)
+
+lock: venv  ## refresh requirements.lock from pyproject.toml
+	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.10 --generate-hashes --upgrade \
+		--override requirements/overrides.txt --no-emit-index-url --no-header -o requirements/requirements.lock
+
+clean:  ## remove what runs and tests left here; the environment stays
+	rm -rf runs build .pytest_cache .mypy_cache .ruff_cache *.egg-info
