@@ -97,6 +97,10 @@ def run(main: Callable[[], None]) -> None:
         # Whoever read our output has left (`| head`); the interpreter's flush at exit would complain again.
         sys.stderr.close()
         sys.exit(1)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _fail(f"{error.filename}: {error.strerror}", 2)
     except Exception as error:
         sentence = _aws_sentence(error)
         if sentence is None:
