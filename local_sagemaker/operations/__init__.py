@@ -1,0 +1,31 @@
+"""The operations of the API, one module a resource.
+
+Each takes the platform and a checked call and gives the answer's members.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from local_sagemaker import validation
+from local_sagemaker.operations import identity, logs, tags, training_jobs
+from local_sagemaker.platform import Platform
+from local_sagemaker.protocol import Call, unknown_operation
+
+Handler = Callable[[Platform, Call], dict[str, Any]]
+
+HANDLERS: dict[tuple[str, str], Handler] = {
+    **{("sagemaker", name): handler for module in (training_jobs, tags) for name, handler in module.HANDLERS.items()},
+    **{("logs", name): handler for name, handler in logs.HANDLERS.items()},
+    **{("sts", name): handler for name, handler in identity.HANDLERS.items()},
+}
+
+
+def perform(platform: Platform, call: Call) -> dict[str, Any]:
+    """Checks a call against botocore's model and answers it. Raises ApiError."""
+    handler = HANDLERS.get((call.service, call.operation))
+    if handler is None:
+        raise unknown_operation(f"{call.service}:{call.operation}")
+    validation.check(call.service, call.operation, call.parameters)
+    return handler(platform, call)

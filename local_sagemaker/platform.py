@@ -1,0 +1,28 @@
+"""Everything that one server holds, built once and handed to the operations."""
+
+from __future__ import annotations
+
+from local_sagemaker.logs import LogStore
+from local_sagemaker.records import Records
+from local_sagemaker.runners import Runners
+from local_sagemaker.settings import Settings
+from local_sagemaker.training import TrainingJobs
+
+
+class Platform:
+    """The records, the logs and the three that work: training, tuning, hosting."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.records = Records(settings.state)
+        self.logs = LogStore(settings.state / "logs")
+        runners = Runners(settings.process_path)
+        self.training = TrainingJobs(self.records, self.logs, runners, settings)
+
+    def recover(self) -> None:
+        """Takes up a state that an earlier server left."""
+        self.training.recover()
+
+    def shutdown(self) -> None:
+        """Ends everything that runs; returns when no process is left."""
+        self.training.shutdown()

@@ -1,0 +1,153 @@
+"""The runner of the image `process`: `train` and `serve` as processes of this machine, below a private /opt/ml.
+
+SAGEMAKER_BASE_DIR (the variable by which sagemaker-training moves /opt/ml) names the directory. Since it is in the
+environment of every process of a job and of no other, it also finds those that left the job's process group.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from local_sagemaker.runners import RunnerError, Work
+
+
+class ProcessRunner:
+    """Runs the executables `train` and `serve` of `process_path`, else of PATH."""
+
+    def __init__(self, process_path: Path | None) -> None:
+        self._process_path = process_path
+
+    def start(self, work: Work, write: Callable[[bytes], None]) -> RunningProcess:
+        executable = self._executable(work.verb)
+        for mount in work.mounts:
+            link = work.base / mount.target
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(mount.source)
+        scratch = _scratch(work.base)
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(mode=0o700)
+        port = _free_port()
+        environment = {
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+            "HOME": str(Path.home()),
+            "LANG": os.environ.get("LANG", "C.UTF-8"),
+            "TMPDIR": str(scratch),
+            **work.environment,
+            "SAGEMAKER_BASE_DIR": str(work.base),
+        }
+        if work.verb == "serve":
+            environment["SAGEMAKER_BIND_TO_PORT"] = str(port)
+        try:
+            process = subprocess.Popen(
+                [executable],
+                cwd=work.base,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise RunnerError(f"{executable} cannot be run: {error.strerror}.") from error
+        return RunningProcess(process, work.base, port, write)
+
+    def sweep(self, base: Path) -> None:
+        kill_processes_of(base)
+        shutil.rmtree(_scratch(base), ignore_errors=True)
+
+    def _executable(self, verb: str) -> str:
+        found = shutil.which(verb, path=str(self._process_path)) if self._process_path else None
+        found = found or shutil.which(verb)
+        if not found:
+            place = f"in {self._process_path} nor on PATH" if self._process_path else "on PATH"
+            raise RunnerError(
+                f"the image 'process' needs an executable named '{verb}', and there is none {place}: "
+                "start the server with --process-path DIR, the directory that holds it."
+            )
+        return str(Path(found).absolute())
+
+
+class RunningProcess:
+    """A process group, a thread that reads what it prints, a thread that waits for its end."""
+
+    def __init__(self, process: subprocess.Popen[bytes], base: Path, port: int, write: Callable[[bytes], None]) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+        self._process = process
+        self._base = base
+        self._write = write
+        self._kill: threading.Timer | None = None
+        self._ended = threading.Event()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        threading.Thread(target=self._wait, daemon=True).start()
+
+    def wait(self, timeout_s: float | None = None) -> int | None:
+        if not self._ended.wait(timeout_s):
+            return None
+        code = self._process.returncode
+        return code if code >= 0 else 128 - code
+
+    def stop(self, grace_s: float) -> None:
+        self._process.send_signal(signal.SIGTERM)
+        self._kill = threading.Timer(grace_s, self._kill_group)
+        self._kill.daemon = True
+        self._kill.start()
+
+    def _kill_group(self) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    def _read(self) -> None:
+        assert self._process.stdout
+        while chunk := os.read(self._process.stdout.fileno(), 65536):
+            self._write(chunk)
+
+    def _wait(self) -> None:
+        self._process.wait()
+        if self._kill:
+            self._kill.cancel()
+        # A container ends with its first process; so does this one.
+        self._kill_group()
+        kill_processes_of(self._base)
+        self._reader.join(timeout=10)
+        shutil.rmtree(_scratch(self._base), ignore_errors=True)
+        self._ended.set()
+
+
+def kill_processes_of(base: Path) -> None:
+    """SIGKILL to every process of this user whose SAGEMAKER_BASE_DIR is the directory; waits until they are gone."""
+    killed = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.environ().get("SAGEMAKER_BASE_DIR") == str(base):
+                process.kill()
+                killed.append(process)
+    psutil.wait_procs(killed, timeout=5)
+
+
+def _scratch(base: Path) -> Path:
+    """The job's TMPDIR.
+
+    Short, because servers put sockets there and the path of a socket is limited to about 100 bytes.
+    """
+    return Path(tempfile.gettempdir()) / f"lsm-{hashlib.sha256(str(base).encode()).hexdigest()[:12]}"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,86 @@
+"""What runs a container's verb: Docker for an image, a process of this machine for the image named `process`.
+
+A runner gets a `Work`, a directory laid out as /opt/ml included, and gives back a `Running`. It knows nothing of jobs
+and endpoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+PROCESS_IMAGE = "process"
+
+
+class RunnerError(Exception):
+    """The work cannot be started; one sentence that says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A file or directory of this machine that appears at a path below /opt/ml."""
+
+    source: Path
+    target: str  # relative to /opt/ml
+    writable: bool = False
+
+
+@dataclass(frozen=True)
+class Work:
+    """One container to run."""
+
+    name: str
+    image: str
+    verb: Literal["train", "serve"]
+    base: Path  # its private /opt/ml; also its identity when leftovers are looked for
+    environment: dict[str, str] = field(default_factory=dict)
+    mounts: tuple[Mount, ...] = ()
+    entrypoint: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
+    isolated: bool = False  # without a network
+
+
+class Running(Protocol):
+    """A container that was started."""
+
+    @property
+    def url(self) -> str:
+        """Where a `serve` answers: http://127.0.0.1:PORT."""
+
+    def wait(self, timeout_s: float | None = None) -> int | None:
+        """The exit code, 128 + N after signal N; None when it still runs after the time-out.
+
+        Once it is there, nothing is left.
+        """
+
+    def stop(self, grace_s: float) -> None:
+        """SIGTERM now, SIGKILL after the grace; returns at once."""
+
+
+class Runner(Protocol):
+    def start(self, work: Work, write: Callable[[bytes], None]) -> Running:
+        """Starts the work; what it prints goes to `write`, from one thread. Raises RunnerError."""
+
+    def sweep(self, base: Path) -> None:
+        """Ends what an earlier server left running on this directory."""
+
+
+class Runners:
+    """The two runners of a server; Docker is asked only when an image needs it."""
+
+    def __init__(self, process_path: Path | None) -> None:
+        self._process_path = process_path
+        self._docker: Runner | None = None
+
+    def of(self, image: str) -> Runner:
+        if image == PROCESS_IMAGE:
+            from local_sagemaker.process import ProcessRunner
+
+            return ProcessRunner(self._process_path)
+        if self._docker is None:
+            from local_sagemaker.container import DockerRunner
+
+            self._docker = DockerRunner()
+        return self._docker

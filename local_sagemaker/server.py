@@ -1,0 +1,108 @@
+"""The HTTP server: one port of 127.0.0.1 for every service, so that one AWS_ENDPOINT_URL is enough."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import AsyncIterator, Callable
+
+from anyio.to_thread import run_sync
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from local_sagemaker import __version__, protocol
+from local_sagemaker.errors import ApiError
+from local_sagemaker.operations import perform
+from local_sagemaker.platform import Platform
+
+BODY_LIMIT = 4 * 1024 * 1024  # bytes of a request that is not an invocation
+log = logging.getLogger(__name__)
+
+
+def application(platform: Platform, on_ready: Callable[[], None]) -> Starlette:
+    """The ASGI application; `on_ready` is called when the state is taken up and requests will be answered."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        await run_sync(platform.recover)
+        on_ready()
+        yield
+        await run_sync(platform.shutdown)
+
+    async def about(request: Request) -> Response:
+        return JSONResponse({"service": "local-sagemaker", "version": __version__, "pid": os.getpid()})
+
+    async def api(request: Request) -> Response:
+        is_query = "x-amz-target" not in request.headers
+        try:
+            call = protocol.parse(request.headers, await read(request, BODY_LIMIT))
+            result = await run_sync(perform, platform, call)
+            return _respond(protocol.answer(call, result))
+        except ApiError as error:
+            return _respond(protocol.refusal(error, is_query))
+        except Exception as error:
+            log.exception("%s", request.headers.get("x-amz-target"))
+            return _respond(
+                protocol.refusal(ApiError("InternalFailure", f"{type(error).__name__}: {error}", 500), is_query)
+            )
+
+    async def unknown(request: Request) -> Response:
+        what = f"{request.method} {request.url.path}"
+        return _respond(protocol.refusal(protocol.unknown_operation(what)))
+
+    app = Starlette(
+        routes=[
+            Route("/", about, methods=["GET"]),
+            Route("/", api, methods=["POST"]),
+            Route("/{path:path}", unknown, methods=["GET", "POST", "PUT", "DELETE", "PATCH"]),
+        ],
+        lifespan=lifespan,
+    )
+    app.add_middleware(LoopbackOnly)
+    return app
+
+
+async def read(request: Request, limit: int) -> bytes:
+    """The body; ApiError when it is longer than `limit` bytes.
+
+    The rest of a body that is too long is read and dropped, because a client that is still sending does not read
+    the answer.
+    """
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size <= limit:
+            chunks.append(chunk)
+    if size > limit:
+        raise ApiError("RequestEntityTooLarge", f"The request has {size} bytes, the limit is {limit}.", 413)
+    return b"".join(chunks)
+
+
+class LoopbackOnly:
+    """Refuses requests whose Host is not this machine.
+
+    A web page whose name was made to resolve to 127.0.0.1 gets nothing.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and not self._is_local(scope):
+            message = "local SageMaker answers to 127.0.0.1 and localhost only: use one of these in the endpoint's URL."
+            await _respond(protocol.refusal(ApiError("AccessDeniedException", message, 403)))(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    @staticmethod
+    def _is_local(scope: Scope) -> bool:
+        host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
+        return host.partition(":")[0] in ("127.0.0.1", "localhost")
+
+
+def _respond(reply: protocol.Reply) -> Response:
+    return Response(reply.body, reply.status, dict(reply.headers), reply.content_type)

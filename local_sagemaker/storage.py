@@ -1,0 +1,137 @@
+"""Where data comes from and goes to: `file:///DIR` on this machine, `s3://BUCKET/KEY` through boto3.
+
+S3 is asked with the credentials and the endpoint of the server's own environment (AWS_ENDPOINT_URL_S3 names another
+one).
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from local_sagemaker.errors import JobError
+
+
+def join(uri: str, *parts: str) -> str:
+    """`join("s3://b/p/", "a", "b")` -> `s3://b/p/a/b`."""
+    return "/".join([uri.rstrip("/"), *parts])
+
+
+def local_path(uri: str) -> Path | None:
+    """The path that a `file://` location names; None for a location in S3."""
+    parts = urlsplit(uri)
+    return Path(unquote(parts.path)) if parts.scheme == "file" else None
+
+
+def download(uri: str, target: Path, region: str) -> None:
+    """Copies every S3 object below a prefix into a directory, or the one object that the location names.
+
+    Raises JobError where there is nothing or S3 refuses.
+    """
+    bucket, prefix = _bucket_and_key(uri)
+    client = _client(region)
+    with _s3_errors(f"Data download failed: {uri}"):
+        keys = list(_keys(client, bucket, prefix))
+        if not keys:
+            raise JobError(f"ClientError: Data download failed: there is no object below {uri}.")
+        for key in keys:
+            # As on SageMaker the folder of the prefix itself is not repeated below the channel.
+            inner = (
+                key[len(prefix) :].lstrip("/") if key != prefix and _is_folder(prefix, key) else key.rpartition("/")[2]
+            )
+            path = target / inner
+            if not path.resolve().is_relative_to(target.resolve()):
+                raise JobError(
+                    f"ClientError: Data download failed: the key {key!r} of {uri} leaves the channel's directory."
+                )
+            path.parent.mkdir(parents=True, exist_ok=True)
+            client.download_file(bucket, key, str(path))
+
+
+def download_file(uri: str, target: Path, region: str) -> None:
+    """Copies one file, from S3 or from this machine."""
+    source = local_path(uri)
+    if source is not None:
+        if not source.is_file():
+            raise JobError(f"ClientError: {uri} does not exist.")
+        shutil.copyfile(source, target)
+        return
+    bucket, key = _bucket_and_key(uri)
+    with _s3_errors(f"Data download failed: {uri}"):
+        _client(region).download_file(bucket, key, str(target))
+
+
+def upload_file(source: Path, uri: str, region: str) -> None:
+    """Copies one file to its place; a reader sees the old file or the whole new one."""
+    target = local_path(uri)
+    if target is not None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f".{target.name}.partial")
+        shutil.copyfile(source, partial)
+        partial.replace(target)
+        return
+    bucket, key = _bucket_and_key(uri)
+    with _s3_errors(f"Artifact upload failed: {uri}"):
+        _client(region).upload_file(str(source), bucket, key)
+
+
+def upload_directory(source: Path, uri: str, region: str) -> None:
+    """Copies the regular files below a directory."""
+    target = local_path(uri)
+    if target is not None:
+        shutil.copytree(source, target, dirs_exist_ok=True)
+        return
+    for path in sorted(source.rglob("*")):
+        if path.is_file() and not path.is_symlink():
+            upload_file(path, join(uri, path.relative_to(source).as_posix()), region)
+
+
+def has_objects(uri: str, region: str) -> bool:
+    """Whether there is anything below an S3 prefix."""
+    bucket, prefix = _bucket_and_key(uri)
+    with _s3_errors(f"Data download failed: {uri}"):
+        return next(_keys(_client(region), bucket, prefix), None) is not None
+
+
+def _bucket_and_key(uri: str) -> tuple[str, str]:
+    parts = urlsplit(uri)
+    if parts.scheme != "s3":
+        raise JobError(f"ClientError: local SageMaker reads s3:// and file:// locations only, not {uri}.")
+    return parts.netloc, parts.path.lstrip("/")
+
+
+def _keys(client: Any, bucket: str, prefix: str) -> Iterator[str]:
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+        for item in page.get("Contents", []):
+            if not item["Key"].endswith("/"):
+                yield item["Key"]
+
+
+def _is_folder(prefix: str, key: str) -> bool:
+    return not prefix or prefix.endswith("/") or key[len(prefix) :].startswith("/")
+
+
+def _client(region: str) -> Any:
+    import boto3
+
+    return boto3.client("s3", region_name=region)
+
+
+class _s3_errors:
+    """Turns what boto3 raises into a sentence for the job's failure reason."""
+
+    def __init__(self, doing: str) -> None:
+        self._doing = doing
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        from boto3.exceptions import Boto3Error
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        if isinstance(error, Boto3Error | BotoCoreError | ClientError):
+            raise JobError(f"ClientError: {self._doing}: {error}") from error
