@@ -34,6 +34,8 @@ ENDPOINTS = Path(__file__).resolve().parent / "ping" / "classes"
 # SageMaker sends SIGKILL 30 s after SIGTERM and Docker 10 s; multi-model-server takes 2 to 4 s to end.
 PATIENCE_S = 8.0
 PR_SET_CHILD_SUBREAPER = 36
+# What multi-model-server accepts. The ports that Linux hands out by itself begin at 32768: choose one below.
+HIGHEST_PORT = 32766
 
 # Everything to stdout, where the platform collects it; files in a container would only fill its disk. A worker's stderr
 # arrives as warnings, its stdout (the server's own protocol) as info. An event is one line of bounded length, because
@@ -116,10 +118,12 @@ def read_settings() -> Settings:
         max_bytes = env.max_request_size
     except ValueError as error:
         raise InputError(f"an environment variable SAGEMAKER_* holds no whole number ({error}); correct it") from None
-    if not 0 < port < 65536 or workers < 1 or timeout_s < 1:
+    if not 0 < port <= HIGHEST_PORT:
+        raise InputError(f"the server cannot use port {port}: set SAGEMAKER_BIND_TO_PORT to one of 1 to {HIGHEST_PORT}")
+    if workers < 1 or timeout_s < 1:
         raise InputError(
-            f"the port ({port}), the workers ({workers}) and the time-out ({timeout_s} s) must be positive, the port "
-            f"below 65536: correct SAGEMAKER_BIND_TO_PORT, SAGEMAKER_MODEL_SERVER_WORKERS or ..._TIMEOUT_SECONDS"
+            f"the workers ({workers}) and the time-out ({timeout_s} s) must be at least 1: "
+            f"correct SAGEMAKER_MODEL_SERVER_WORKERS or SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS"
         )
     return Settings(
         address=os.environ.get("SAGEMAKER_BIND_TO_ADDRESS", "0.0.0.0"),
