@@ -7,6 +7,7 @@ from local_sagemaker.records import Records
 from local_sagemaker.runners import Runners
 from local_sagemaker.settings import Settings
 from local_sagemaker.training import TrainingJobs
+from local_sagemaker.tuning import TuningJobs
 
 
 class Platform:
@@ -18,11 +19,14 @@ class Platform:
         self.logs = LogStore(settings.state / "logs")
         runners = Runners(settings.process_path)
         self.training = TrainingJobs(self.records, self.logs, runners, settings)
+        self.tuning = TuningJobs(self.records, self.training, settings)
 
     def recover(self) -> None:
         """Takes up a state that an earlier server left."""
         self.training.recover()
+        self.tuning.recover()
 
     def shutdown(self) -> None:
         """Ends everything that runs; returns when no process is left."""
+        self.tuning.shutdown()
         self.training.shutdown()

@@ -9,14 +9,18 @@ from collections.abc import Callable
 from typing import Any
 
 from local_sagemaker import validation
-from local_sagemaker.operations import identity, logs, tags, training_jobs
+from local_sagemaker.operations import identity, logs, tags, training_jobs, tuning_jobs
 from local_sagemaker.platform import Platform
 from local_sagemaker.protocol import Call, unknown_operation
 
 Handler = Callable[[Platform, Call], dict[str, Any]]
 
 HANDLERS: dict[tuple[str, str], Handler] = {
-    **{("sagemaker", name): handler for module in (training_jobs, tags) for name, handler in module.HANDLERS.items()},
+    **{
+        ("sagemaker", name): handler
+        for module in (training_jobs, tuning_jobs, tags)
+        for name, handler in module.HANDLERS.items()
+    },
     **{("logs", name): handler for name, handler in logs.HANDLERS.items()},
     **{("sts", name): handler for name, handler in identity.HANDLERS.items()},
 }
