@@ -26,9 +26,10 @@ from importlib import resources
 from pathlib import Path
 
 import psutil
+from sagemaker_inference import environment
+
 from classifier import artifact, handler, payload
 from classifier.errors import InputError
-from sagemaker_inference import environment
 
 ENDPOINTS = Path(__file__).resolve().parent / "ping" / "classes"
 # SageMaker sends SIGKILL 30 s after SIGTERM and Docker 10 s; multi-model-server takes 2 to 4 s to end.

@@ -18,6 +18,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import psutil
+
 from classifier import artifact, images, network
 from conftest import ROOT
 from photographs import jpeg

@@ -44,7 +44,7 @@ class Rules:
     default_accept: str = JSON
 
 
-def parse(body: bytes | None, headers: Mapping[str, object], rules: Rules) -> Request:
+def parse(body: bytes | bytearray | None, headers: Mapping[str, object], rules: Rules) -> Request:
     """Checks and decodes one request. What the body is decides its bytes; the content type only opens the door.
 
     Headers' names are compared without regard to case: multi-model-server hands them over as the client wrote them.

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
-from classifier import handler
-from contract_serving import CLASSES, photographs, write_artifact
 from mms.model_loader import MmsModelLoader
 from mms.service import Service as Worker
+
+from classifier import handler
+from contract_serving import CLASSES, photographs, write_artifact
 
 
 @pytest.fixture
@@ -62,7 +64,12 @@ def test_a_batch_is_one_forward_pass_and_a_bad_request_fails_alone(worker: Worke
     service = worker._entry_point.__self__
     sizes = []
     predict = service._predictor.predict
-    service._predictor.predict = lambda pixels: sizes.append(len(pixels)) or predict(pixels)
+
+    def counted(pixels: npt.NDArray[np.uint8]) -> Any:
+        sizes.append(len(pixels))
+        return predict(pixels)
+
+    service._predictor.predict = counted
 
     good = [({"Content-Type": kind}, body) for kind, body in photographs()[:3]]
     answers = ask(worker, [good[0], ({"Content-Type": "image/jpeg"}, b"woof"), good[1], ({}, b""), good[2]])
@@ -76,8 +83,8 @@ def test_a_batch_is_one_forward_pass_and_a_bad_request_fails_alone(worker: Worke
         assert together == pytest.approx({p["label"]: p["probability"] for p in alone["predictions"]}, abs=1e-5)
 
 
-def test_what_goes_wrong_inside_stays_inside(worker: Worker, capfd: pytest.CaptureFixture[str]) -> None:
-    def fail(pixels: np.ndarray[Any, Any]) -> None:
+def test_what_goes_wrong_inside_stays_inside(worker: Worker) -> None:
+    def fail(pixels: npt.NDArray[np.uint8]) -> None:
         raise RuntimeError("secret detail")
 
     worker._entry_point.__self__._predictor.predict = fail

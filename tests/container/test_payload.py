@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+
 from classifier import images, payload
 from photographs import jpeg
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from classifier import artifact, images, network
 from classifier.errors import InputError
 from classifier.predictor import Predictor
@@ -24,10 +25,10 @@ def test_probabilities_are_those_of_the_network(model: artifact.Artifact) -> Non
     predictor.warm_up()
     answered = predictor.predict(pixels)
     with torch.inference_mode():
-        expected = (
-            network.load(model)(images.normalize(torch.from_numpy(pixels), model.preprocessing)).softmax(1).numpy()
-        )
-    assert (answered.shape, answered.dtype) == ((5, len(CLASSES)), np.float32)
+        batch = images.normalize(torch.from_numpy(pixels), model.preprocessing)
+        expected = network.load(model)(batch).softmax(1).numpy()
+    assert answered.shape == (5, len(CLASSES))
+    assert answered.dtype == np.float32
     # On a GPU the predictor computes in half precision.
     np.testing.assert_allclose(answered, expected, atol=2e-3 if torch.cuda.is_available() else 1e-6)
     # A batch gives what its members give alone: nothing leaks from one caller to the next.
@@ -37,7 +38,7 @@ def test_probabilities_are_those_of_the_network(model: artifact.Artifact) -> Non
 
 def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
     misfit = artifact.read(write_artifact(tmp_path, outputs=7))
-    with pytest.raises(InputError, match="fits no resnet18 of 3 classes: .*fetch or train the model again"):
+    with pytest.raises(InputError, match=r"fits no resnet18 of 3 classes: .*fetch or train the model again"):
         Predictor(misfit)
 
 
