@@ -8,10 +8,11 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from classifier.errors import InputError
 from classifier.images import EXTENSIONS, BadImage, Preprocessing, load, load_augmented
@@ -111,19 +112,29 @@ class Photographs(Dataset[tuple[torch.Tensor, int]]):
 def loader(
     photographs: Photographs, batch_size: int, workers: int, shuffle: bool = False, seed: int = 0
 ) -> DataLoader[tuple[torch.Tensor, torch.Tensor]]:
-    """Batches (uint8 [n, crop, crop, 3], int64 [n]); the order of a shuffled one depends on `seed` alone.
+    """Batches (uint8 [n, crop, crop, 3], int64 [n]); the order of a shuffled one depends on (seed, epoch) alone.
 
     A shuffled loader leaves out a last batch of a single photograph: batch normalization cannot train on one.
     """
+    # The loader's own shuffling draws from a generator that worker processes draw from too, so that the order would
+    # depend on their number. This sampler's order depends on (seed, epoch) alone.
+    sampler: DistributedSampler[Any] | None = None
+    if shuffle:
+        sampler = DistributedSampler(photographs, num_replicas=1, rank=0, seed=seed)
     return DataLoader(
         photographs,  # type: ignore[arg-type]  # the default collation turns the int labels into a tensor
         batch_size,
-        shuffle=shuffle,
+        sampler=sampler,
         drop_last=shuffle and len(photographs) % batch_size == 1,
         num_workers=workers,
         persistent_workers=workers > 0,
-        generator=torch.Generator().manual_seed(seed),
     )
+
+
+def set_epoch(source: DataLoader[tuple[torch.Tensor, torch.Tensor]], epoch: int) -> None:
+    """Another order and other augmentations in each epoch of a shuffled loader."""
+    cast(DistributedSampler[Any], source.sampler).set_epoch(epoch)
+    cast(Photographs, source.dataset).set_epoch(epoch)
 
 
 def batches(

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from classifier import network as networks
 from classifier.config import Config
-from classifier.data import Photographs, batches, loader
+from classifier.data import Photographs, batches, loader, set_epoch
 from classifier.errors import InputError
 from classifier.evaluation import Evaluation, evaluate
 from classifier.images import Preprocessing, normalize
@@ -100,7 +100,7 @@ def train(
     step = 0
     for number in range(1, config.epochs + 1):
         began = time.perf_counter()
-        training.set_epoch(number)
+        set_epoch(source, number)
         # A frozen backbone keeps the statistics of its batch normalization; the head is linear and has no mode.
         network.train(not config.freeze_backbone)
         for observer in observers:

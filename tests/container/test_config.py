@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+
+import pytest
+
+from classifier import metrics
+from classifier.config import Config, add_arguments, bounds_of, given, hyperparameters
+from classifier.errors import InputError
+
+
+def test_what_sagemaker_carries_comes_back_unchanged() -> None:
+    config = Config(learning_rate=1e-5, augment=True, model="resnet50", seed=3)
+    assert Config.parse(config.to_hyperparameters()) == config
+
+
+def test_booleans_as_python_json_and_people_write_them() -> None:
+    for text in ("True", "true", "1"):
+        assert Config.parse({"augment": text}).augment is True
+    assert Config.parse({"freeze-backbone": "False"}).freeze_backbone is False
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"lr": "0.1"}, "unknown hyperparameter 'lr'"),
+        ({"epoch": "3"}, "did you mean 'epochs'?"),
+        ({"epochs": "2.5"}, "a whole number between 1 and 1000"),
+        ({"learning-rate": "nan"}, "a number between 1e-07 and 10"),
+        ({"learning-rate": "fast"}, "a number between"),
+        ({"label-smoothing": "1"}, "between 0.0 and 0.9"),
+        ({"augment": "maybe"}, "true or false"),
+        ({"model": "vgg"}, "one of resnet18, resnet34"),
+        ({"batch-size": "1"}, "between 2 and 4096"),
+    ],
+)
+def test_what_is_refused(values: dict[str, str], words: str) -> None:
+    with pytest.raises(InputError, match=re.escape(words)):
+        Config.parse(values)
+
+
+def test_every_default_is_within_its_own_bounds() -> None:
+    assert Config.parse(Config().to_hyperparameters()) == Config()
+
+
+def test_the_command_line_gives_only_what_was_given() -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    assert given(parser.parse_args(["--learning-rate", "0.1", "--augment", "true"])) == {
+        "learning-rate": "0.1",
+        "augment": "true",
+    }
+    help_text = " ".join(parser.format_help().split())
+    for name, f in hyperparameters().items():
+        assert f"--{name} " in help_text
+        assert " ".join(f.metadata["help"].split()) in help_text
+    assert bounds_of("epochs").high == 1000
+
+
+def test_config_needs_no_torch() -> None:
+    code = (
+        "import sys; import classifier.config, classifier.metrics; assert not {'torch', 'numpy'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("value", [0.5, 1e-7, 123456.0, float("nan"), float("-inf"), -3.25e12])
+def test_the_expressions_read_what_the_line_writes(value: float) -> None:
+    text = "epoch 1/2: " + metrics.line(dict.fromkeys(metrics.NAMES, value)) + " (3 images/s)"
+    for definition in metrics.definitions():
+        found = re.findall(definition["Regex"], text)
+        assert len(found) == 1
+        assert float(found[0]) == pytest.approx(value, rel=1e-4, nan_ok=True)

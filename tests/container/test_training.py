@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from classifier import data, network, precision, training
+from classifier.config import Config
+from classifier.errors import InputError
+from classifier.evaluation import evaluate
+from classifier.images import Preprocessing
+from photographs import data_set
+
+SMALL = Preprocessing.for_size(32)
+
+
+class Setting:
+    """A data set of three hues, learnable in seconds by an unfrozen network."""
+
+    def __init__(self, root: Path) -> None:
+        data_set(root, {"train": 16, "valid": 6})
+        self.train = data.find_split("train", root / "train")
+        self.valid = data.find_split("valid", root / "valid", self.train.classes)
+
+    def run(self, config: Config, **options: Any) -> tuple[torch.nn.Module, training.Outcome]:
+        torch.manual_seed(0)
+        net = options.pop("net", None) or network.build("resnet18", 3)
+        outcome = training.train(
+            net, config, SMALL, data.Photographs(self.train, SMALL, config.augment, config.seed), self.valid_batches(),
+            torch.nn.CrossEntropyLoss(), precision.Precision(torch.device("cpu"), None), workers=0, **options,
+        )  # fmt: skip
+        return net, outcome
+
+    def valid_batches(self) -> Any:
+        return data.loader(data.Photographs(self.valid, SMALL), 8, 0)
+
+
+@pytest.fixture(scope="module")
+def setting(tmp_path_factory: pytest.TempPathFactory) -> Setting:
+    return Setting(tmp_path_factory.mktemp("data"))
+
+
+UNFROZEN = Config(weights="none", freeze_backbone=False, image_size=32, batch_size=8, epochs=4, learning_rate=1e-3)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_learns_and_leaves_the_best_weights(setting: Setting, optimizer: str) -> None:
+    rate = {"adamw": 1e-3, "sgd": 1e-2}[optimizer]
+    config = Config(**{**UNFROZEN.__dict__, "optimizer": optimizer, "learning_rate": rate})
+    net, outcome = setting.run(config)
+    assert outcome.history[-1].train_loss < outcome.history[0].train_loss
+    assert outcome.kept.valid.accuracy == max(e.valid.accuracy for e in outcome.history) > 0.6
+    again = evaluate(
+        net, setting.valid_batches(), torch.nn.CrossEntropyLoss(), SMALL,
+        precision.Precision(torch.device("cpu"), None),
+    )  # fmt: skip
+    assert again.accuracy == outcome.kept.valid.accuracy
+    assert again.loss == pytest.approx(outcome.kept.valid.loss, rel=1e-4)
+
+
+def test_a_frozen_backbone_stays_as_it_was(setting: Setting) -> None:
+    torch.manual_seed(0)
+    net = network.build("resnet18", 3)
+    before = copy.deepcopy(net.state_dict())
+    setting.run(Config(weights="none", freeze_backbone=True, image_size=32, batch_size=8, epochs=1), net=net)
+    changed = {name for name, value in net.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {"fc.weight", "fc.bias"}
+
+
+def test_early_stopping(setting: Setting) -> None:
+    config = Config(**{**UNFROZEN.__dict__, "epochs": 40, "learning_rate": 1e-7, "early_stopping_patience": 2})
+    _, outcome = setting.run(config)
+    assert len(outcome.history) == outcome.kept.number + 2 < 40
+    assert not outcome.stopped
+
+
+def test_stopping_from_outside(setting: Setting) -> None:
+    class Counter(training.Observer):
+        steps = 0
+
+        def on_step(self, step: training.Step) -> None:
+            self.steps += 1
+
+    counter = Counter()
+    _, outcome = setting.run(UNFROZEN, observers=[counter], should_stop=lambda: counter.steps >= 8)
+    assert outcome.stopped
+    assert (len(outcome.history), counter.steps) == (1, 8)
+    with pytest.raises(InputError, match="before its first epoch"):
+        setting.run(UNFROZEN, should_stop=lambda: True)
+
+
+def test_evaluation_counts() -> None:
+    """A network that reads the class off the pixels, wrong on purpose for class 2."""
+
+    class Reader(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            called = (x[:, 0, 0, 0] * SMALL.std[0] + SMALL.mean[0]).mul(255).round().long()
+            return torch.nn.functional.one_hot(torch.where(called == 2, 0, called), 3).float() * 10
+
+    labels = torch.tensor([0, 0, 1, 2, 2, 2])
+    pixels = labels.to(torch.uint8)[:, None, None, None].expand(6, 4, 4, 3)
+    result = evaluate(
+        Reader(), [(pixels[:4], labels[:4]), (pixels[4:], labels[4:])], torch.nn.CrossEntropyLoss(), SMALL,
+        precision.Precision(torch.device("cpu"), None),
+    )  # fmt: skip
+    assert result.confusion.tolist() == [[2, 0, 0], [0, 1, 0], [3, 0, 0]]
+    assert result.accuracy == 0.5
+    assert result.top5_accuracy == 1.0
+    assert result.recall().tolist() == [1.0, 1.0, 0.0]
+    assert result.loss == pytest.approx(5.0, abs=0.01)
