@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from local_sagemaker.hosting import Hosting
 from local_sagemaker.logs import LogStore
 from local_sagemaker.records import Records
 from local_sagemaker.runners import Runners
@@ -20,13 +21,16 @@ class Platform:
         runners = Runners(settings.process_path)
         self.training = TrainingJobs(self.records, self.logs, runners, settings)
         self.tuning = TuningJobs(self.records, self.training, settings)
+        self.hosting = Hosting(self.records, self.logs, runners, settings)
 
     def recover(self) -> None:
         """Takes up a state that an earlier server left."""
         self.training.recover()
         self.tuning.recover()
+        self.hosting.recover()
 
     def shutdown(self) -> None:
         """Ends everything that runs; returns when no process is left."""
         self.tuning.shutdown()
         self.training.shutdown()
+        self.hosting.shutdown()

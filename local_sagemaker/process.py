@@ -39,7 +39,7 @@ class ProcessRunner:
         scratch = _scratch(work.base)
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(mode=0o700)
-        port = _free_port()
+        port = free_port()
         environment = {
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
             "HOME": str(Path.home()),
@@ -146,7 +146,8 @@ def _scratch(base: Path) -> Path:
     return Path(tempfile.gettempdir()) / f"lsm-{hashlib.sha256(str(base).encode()).hexdigest()[:12]}"
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody uses at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

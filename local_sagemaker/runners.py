@@ -6,6 +6,7 @@ and endpoints.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,3 +85,8 @@ class Runners:
 
             self._docker = DockerRunner()
         return self._docker
+
+    def sweep(self, image: str, base: Path) -> None:
+        """Ends what an earlier server left running; where the Docker engine is gone, so are its containers."""
+        with contextlib.suppress(RunnerError):
+            self.of(image).sweep(base)

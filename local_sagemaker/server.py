@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable
 
+from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -14,17 +15,21 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from local_sagemaker import __version__, protocol
+from local_sagemaker import __version__, invocations, protocol
 from local_sagemaker.errors import ApiError
 from local_sagemaker.operations import perform
 from local_sagemaker.platform import Platform
 
 BODY_LIMIT = 4 * 1024 * 1024  # bytes of a request that is not an invocation
+PARALLEL_INVOCATIONS = 64  # threads of their own: invocations that wait for a container must not hold up the API
 log = logging.getLogger(__name__)
 
 
 def application(platform: Platform, on_ready: Callable[[], None]) -> Starlette:
     """The ASGI application; `on_ready` is called when the state is taken up and requests will be answered."""
+
+    passing = invocations.Invocations(platform.hosting)
+    limiter = CapacityLimiter(PARALLEL_INVOCATIONS)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -39,7 +44,12 @@ def application(platform: Platform, on_ready: Callable[[], None]) -> Starlette:
     async def api(request: Request) -> Response:
         is_query = "x-amz-target" not in request.headers
         try:
-            call = protocol.parse(request.headers, await read(request, BODY_LIMIT))
+            body, size = await read(request, BODY_LIMIT)
+            if size > BODY_LIMIT:
+                raise ApiError(
+                    "RequestEntityTooLarge", f"The request has {size} bytes, the limit is {BODY_LIMIT}.", 413
+                )
+            call = protocol.parse(request.headers, body)
             result = await run_sync(perform, platform, call)
             return _respond(protocol.answer(call, result))
         except ApiError as error:
@@ -50,6 +60,17 @@ def application(platform: Platform, on_ready: Callable[[], None]) -> Starlette:
                 protocol.refusal(ApiError("InternalFailure", f"{type(error).__name__}: {error}", 500), is_query)
             )
 
+    async def invoke(request: Request) -> Response:
+        try:
+            body, size = await read(request, invocations.BODY_LIMIT)
+            if size > invocations.BODY_LIMIT:
+                raise invocations.too_large(size)
+            name, region = request.path_params["name"], protocol.region_of(request.headers)
+            reply = await run_sync(passing.invoke, name, request.headers, body, region, limiter=limiter)
+            return _respond(reply)
+        except ApiError as error:
+            return _respond(protocol.refusal(error))
+
     async def unknown(request: Request) -> Response:
         what = f"{request.method} {request.url.path}"
         return _respond(protocol.refusal(protocol.unknown_operation(what)))
@@ -58,6 +79,7 @@ def application(platform: Platform, on_ready: Callable[[], None]) -> Starlette:
         routes=[
             Route("/", about, methods=["GET"]),
             Route("/", api, methods=["POST"]),
+            Route("/endpoints/{name}/invocations", invoke, methods=["POST"]),
             Route("/{path:path}", unknown, methods=["GET", "POST", "PUT", "DELETE", "PATCH"]),
         ],
         lifespan=lifespan,
@@ -66,20 +88,17 @@ def application(platform: Platform, on_ready: Callable[[], None]) -> Starlette:
     return app
 
 
-async def read(request: Request, limit: int) -> bytes:
-    """The body; ApiError when it is longer than `limit` bytes.
+async def read(request: Request, limit: int) -> tuple[bytes, int]:
+    """The body and its size; of a body that is longer than `limit` bytes, only the beginning.
 
-    The rest of a body that is too long is read and dropped, because a client that is still sending does not read
-    the answer.
+    The rest is read and dropped, because a client that is still sending does not read the answer.
     """
     chunks, size = [], 0
     async for chunk in request.stream():
         size += len(chunk)
         if size <= limit:
             chunks.append(chunk)
-    if size > limit:
-        raise ApiError("RequestEntityTooLarge", f"The request has {size} bytes, the limit is {limit}.", 413)
-    return b"".join(chunks)
+    return b"".join(chunks), size
 
 
 class LoopbackOnly:

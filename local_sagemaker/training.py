@@ -83,7 +83,7 @@ class TrainingJobs:
         for record in self._records.all(KIND):
             if record["TrainingJobStatus"] in UNFINISHED:
                 name, base = record["TrainingJobName"], _base(self._records, record["TrainingJobName"])
-                self._runners.of(record["AlgorithmSpecification"]["TrainingImage"]).sweep(base)
+                self._runners.sweep(record["AlgorithmSpecification"]["TrainingImage"], base)
                 shutil.rmtree(base, ignore_errors=True)
                 with self._records.edit(KIND, name) as edited:
                     _finish(edited, "Failed", "Failed", "Training job failed", KILLED)

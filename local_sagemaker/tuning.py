@@ -147,8 +147,8 @@ class TuningRun:
     def _horizon(self) -> int:
         """The last trial whose result the next proposal may use.
 
-        With a seed a Bayesian search is a function of results, not of who finishes first: trial n learns from trials up to
-        n - parallel, whatever else has ended by then.
+        With a seed a Bayesian search is a function of results, not of who finishes first: trial n learns from
+        trials up to n - parallel, whatever else has ended by then.
         """
         return self._launched - self._parallel if self._is_ordered else self._launched
 

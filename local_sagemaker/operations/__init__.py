@@ -9,20 +9,31 @@ from collections.abc import Callable
 from typing import Any
 
 from local_sagemaker import validation
-from local_sagemaker.operations import identity, logs, tags, training_jobs, tuning_jobs
+from local_sagemaker.operations import (
+    endpoint_configs,
+    endpoints,
+    identity,
+    logs,
+    models,
+    tags,
+    training_jobs,
+    tuning_jobs,
+)
 from local_sagemaker.platform import Platform
 from local_sagemaker.protocol import Call, unknown_operation
 
 Handler = Callable[[Platform, Call], dict[str, Any]]
 
+_SERVICES = {
+    "sagemaker": (training_jobs, tuning_jobs, models, endpoint_configs, endpoints, tags),
+    "logs": (logs,),
+    "sts": (identity,),
+}
 HANDLERS: dict[tuple[str, str], Handler] = {
-    **{
-        ("sagemaker", name): handler
-        for module in (training_jobs, tuning_jobs, tags)
-        for name, handler in module.HANDLERS.items()
-    },
-    **{("logs", name): handler for name, handler in logs.HANDLERS.items()},
-    **{("sts", name): handler for name, handler in identity.HANDLERS.items()},
+    (service, name): handler
+    for service, modules in _SERVICES.items()
+    for module in modules
+    for name, handler in module.HANDLERS.items()
 }
 
 
