@@ -83,7 +83,7 @@ class DockerRunner:
             raise RunnerError(f"the image {image} cannot be used: {_said(error)}.") from error
 
     def _hand_back(self, work: Work) -> None:
-        """Gives files that the container wrote as another user to the user of this server, who packs and removes them."""
+        """Gives files that the container wrote as another user to the user of this server."""
         owner = os.geteuid()
         places = [work.base, *(mount.source for mount in work.mounts if mount.writable)]
         if owner == 0 or not any(_is_foreign(place, owner) for place in places):

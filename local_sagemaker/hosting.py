@@ -247,8 +247,8 @@ class EndpointRun:
                 code = running.wait(0)
                 if code is not None:
                     raise JobError(
-                        f"The primary container for production variant {name} ended with exit code {code} while in service. "
-                        + self._last_lines(name)
+                        f"The primary container for production variant {name} ended with exit code {code} "
+                        f"while in service. {self._last_lines(name)}"
                     )
 
     def _end(self) -> None:

@@ -51,8 +51,8 @@ def too_large(size: int) -> ApiError:
     """AWS's refusal of a body over the limit; it names the member, not the bytes."""
     return ApiError(
         "ValidationError",
-        f"1 validation error detected: Value at 'body' failed to satisfy constraint: Member must have length less than or "
-        f"equal to {BODY_LIMIT} (it has {size}).",
+        "1 validation error detected: Value at 'body' failed to satisfy constraint: "
+        f"Member must have length less than or equal to {BODY_LIMIT} (it has {size}).",
     )
 
 

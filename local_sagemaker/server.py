@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
@@ -17,8 +17,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from local_sagemaker import __version__, invocations, protocol
 from local_sagemaker.errors import ApiError
+from local_sagemaker.invocations import Invocations
 from local_sagemaker.operations import perform
 from local_sagemaker.platform import Platform
+from local_sagemaker.protocol import Reply
 
 BODY_LIMIT = 4 * 1024 * 1024  # bytes of a request that is not an invocation
 PARALLEL_INVOCATIONS = 64  # threads of their own: invocations that wait for a container must not hold up the API
@@ -28,7 +30,7 @@ log = logging.getLogger(__name__)
 def application(platform: Platform, on_ready: Callable[[], None]) -> Starlette:
     """The ASGI application; `on_ready` is called when the state is taken up and requests will be answered."""
 
-    passing = invocations.Invocations(platform.hosting)
+    passing = Invocations(platform.hosting)
     limiter = CapacityLimiter(PARALLEL_INVOCATIONS)
 
     @contextlib.asynccontextmanager
@@ -42,34 +44,10 @@ def application(platform: Platform, on_ready: Callable[[], None]) -> Starlette:
         return JSONResponse({"service": "local-sagemaker", "version": __version__, "pid": os.getpid()})
 
     async def api(request: Request) -> Response:
-        is_query = "x-amz-target" not in request.headers
-        try:
-            body, size = await read(request, BODY_LIMIT)
-            if size > BODY_LIMIT:
-                raise ApiError(
-                    "RequestEntityTooLarge", f"The request has {size} bytes, the limit is {BODY_LIMIT}.", 413
-                )
-            call = protocol.parse(request.headers, body)
-            result = await run_sync(perform, platform, call)
-            return _respond(protocol.answer(call, result))
-        except ApiError as error:
-            return _respond(protocol.refusal(error, is_query))
-        except Exception as error:
-            log.exception("%s", request.headers.get("x-amz-target"))
-            return _respond(
-                protocol.refusal(ApiError("InternalFailure", f"{type(error).__name__}: {error}", 500), is_query)
-            )
+        return await _answer(_api(platform, request), is_query="x-amz-target" not in request.headers)
 
     async def invoke(request: Request) -> Response:
-        try:
-            body, size = await read(request, invocations.BODY_LIMIT)
-            if size > invocations.BODY_LIMIT:
-                raise invocations.too_large(size)
-            name, region = request.path_params["name"], protocol.region_of(request.headers)
-            reply = await run_sync(passing.invoke, name, request.headers, body, region, limiter=limiter)
-            return _respond(reply)
-        except ApiError as error:
-            return _respond(protocol.refusal(error))
+        return await _answer(_invoke(passing, limiter, request))
 
     async def unknown(request: Request) -> Response:
         what = f"{request.method} {request.url.path}"
@@ -86,6 +64,33 @@ def application(platform: Platform, on_ready: Callable[[], None]) -> Starlette:
     )
     app.add_middleware(LoopbackOnly)
     return app
+
+
+async def _api(platform: Platform, request: Request) -> Reply:
+    body, size = await read(request, BODY_LIMIT)
+    if size > BODY_LIMIT:
+        raise ApiError("RequestEntityTooLarge", f"The request has {size} bytes, the limit is {BODY_LIMIT}.", 413)
+    call = protocol.parse(request.headers, body)
+    return protocol.answer(call, await run_sync(perform, platform, call))
+
+
+async def _invoke(passing: Invocations, limiter: CapacityLimiter, request: Request) -> Reply:
+    body, size = await read(request, invocations.BODY_LIMIT)
+    if size > invocations.BODY_LIMIT:
+        raise invocations.too_large(size)
+    name, region = request.path_params["name"], protocol.region_of(request.headers)
+    return await run_sync(passing.invoke, name, request.headers, body, region, limiter=limiter)
+
+
+async def _answer(reply: Awaitable[Reply], is_query: bool = False) -> Response:
+    try:
+        return _respond(await reply)
+    except ApiError as error:
+        return _respond(protocol.refusal(error, is_query))
+    except Exception as error:
+        log.exception("a request could not be answered")
+        failure = ApiError("InternalFailure", f"{type(error).__name__}: {error}", 500)
+        return _respond(protocol.refusal(failure, is_query))
 
 
 async def read(request: Request, limit: int) -> tuple[bytes, int]:
@@ -123,5 +128,5 @@ class LoopbackOnly:
         return host.partition(":")[0] in ("127.0.0.1", "localhost")
 
 
-def _respond(reply: protocol.Reply) -> Response:
+def _respond(reply: Reply) -> Response:
     return Response(reply.body, reply.status, dict(reply.headers), reply.content_type)

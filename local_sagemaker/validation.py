@@ -19,7 +19,7 @@ from local_sagemaker.protocol import unknown_operation
 
 _NUMBERS = {"integer": "an Integer", "long": "a Long", "float": "a Float", "double": "a Double"}
 # Java's classes of characters in the patterns of tags, as near as `re` has them.
-_JAVA_CLASSES = {r"\p{L}": r"\w", r"\p{Z}": r"\s", r"\p{N}": r"\d"}
+_JAVA_CLASSES = {r"\p{L}": r"\w", r"\p{Z}": r"\s", r"\p{N}": r"\d", r"\p{ASCII}": r"[\x00-\x7f]"}
 
 
 @cache
