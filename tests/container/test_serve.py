@@ -30,6 +30,8 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     running = Server(root, image, {"SAGEMAKER_MODEL_SERVER_WORKERS": "2"}).start()
     try:
         yield running.wait_for_ping(200)
+        running.terminate()
+        assert running.wait() == 0, running.log()
     finally:
         running.stop()
 
