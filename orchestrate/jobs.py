@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from classifier import metrics
-
 from orchestrate.errors import InputError
 from orchestrate.ranges import Range, to_request
 from orchestrate.session import Session

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from classifier import config
-
 from orchestrate.errors import InputError
 
 DEFAULTS = ("learning-rate=0.001:0.1:log", "batch-size=16,32,64,128", "epochs=2:10")

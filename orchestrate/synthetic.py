@@ -1,12 +1,13 @@
 """A generated data set: JPEG photographs of textured shapes among clutter, the same for the same settings.
 
-A class is a texture on a shape. Size, aspect, place, turn, colours, light, blur, noise, what lies around and before the
-object and the JPEG quality vary from photograph to photograph, so that a network has to find the object, and some
-photographs leave too little of it to be told.
+A class is a texture on a shape, in colours about one hue. Size, aspect, place, turn, shades, light, blur, noise, what is
+around and before the object and the JPEG quality vary from photograph to photograph, so that a network has to find the
+object, and some photographs leave too little of it to be told.
 """
 
 from __future__ import annotations
 
+import colorsys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,8 @@ CLASSES = (
     "checked_disc", "ringed_square", "striped_triangle", "dotted_star", "checked_cross", "ringed_hexagon",
 )  # fmt: skip
 _CORNERS = {"square": 4, "triangle": 3, "hexagon": 6}
+# Of the hue circle: with six classes neighbours are 0.17 apart, so that colour helps and does not decide.
+_HUE_SPREAD = 0.06
 
 
 @dataclass(frozen=True)
@@ -57,11 +60,11 @@ def generate(settings: Settings, target: Path) -> None:
         folder.mkdir(parents=True)
         for i in range(settings.per_class):
             rng = np.random.default_rng([settings.seed, number, i])
-            image = _photograph(rng, label, settings.size)
+            image = _photograph(rng, label, settings.classes, settings.size)
             image.save(folder / f"{label}_{i:04d}.jpg", quality=int(rng.integers(40, 96)))
 
 
-def _photograph(rng: np.random.Generator, label: str, size: int) -> Image.Image:
+def _photograph(rng: np.random.Generator, label: str, classes: int, size: int) -> Image.Image:
     import numpy as np
     from PIL import Image, ImageFilter
 
@@ -69,14 +72,16 @@ def _photograph(rng: np.random.Generator, label: str, size: int) -> Image.Image:
     short = size * rng.uniform(0.8, 1.6)
     aspect = rng.uniform(0.65, 1.55)
     width, height = round(short * max(1.0, aspect)), round(short * max(1.0, 1 / aspect))
+    hue = CLASSES.index(label) / classes + rng.normal(0, _HUE_SPREAD)
     canvas = _blobs(rng, width, height)
     for _ in range(rng.integers(3, 8)):
         other = rng.choice(["disc", "square", "triangle", "star", "cross", "hexagon"])
         mask, *_ = _mask(rng, str(other), width, height, rng.uniform(0.05, 0.16))
         canvas = _paint(canvas, mask, np.broadcast_to(_colour(rng), canvas.shape))
-    mask, u, v = _mask(rng, shape, width, height, rng.uniform(0.22, 0.42))
+    mask, u, v = _mask(rng, shape, width, height, rng.uniform(0.26, 0.44))
     pattern = _pattern(rng, texture, u, v)[..., None]
-    dark, light = _colour(rng, 0.05, 0.45), _colour(rng, 0.55, 1.0)
+    dark = _hsv(hue + rng.normal(0, 0.03), rng.uniform(0.4, 1.0), rng.uniform(0.1, 0.4))
+    light = _hsv(hue + rng.normal(0, 0.03), rng.uniform(0.35, 0.9), rng.uniform(0.65, 1.0))
     canvas = _paint(canvas, mask, pattern * light + (1 - pattern) * dark)
     if rng.random() < 0.35:  # something in front of it
         mask, *_ = _mask(rng, "square", width, height, rng.uniform(0.1, 0.22))
@@ -88,11 +93,12 @@ def _photograph(rng: np.random.Generator, label: str, size: int) -> Image.Image:
 
 
 def _blobs(rng: np.random.Generator, width: int, height: int) -> Floats:
-    """Soft random colours: a background."""
+    """Soft, rather grey colours: a background."""
     import numpy as np
     from PIL import Image
 
-    coarse = rng.uniform(0.1, 0.9, (int(rng.integers(2, 7)), int(rng.integers(2, 7)), 3)) * 255
+    cells = (int(rng.integers(2, 7)), int(rng.integers(2, 7)))
+    coarse = (0.6 * rng.uniform(0.1, 0.9, (*cells, 1)) + 0.4 * rng.uniform(0.1, 0.9, (*cells, 3))) * 255
     image = Image.fromarray(coarse.astype(np.uint8)).resize((width, height), Image.Resampling.BICUBIC)
     return np.asarray(image, dtype=np.float32) / 255
 
@@ -105,7 +111,7 @@ def _mask(
 
     radius = share * min(width, height)
     x0, y0 = rng.uniform(0.3, 0.7) * width, rng.uniform(0.3, 0.7) * height
-    turn = rng.uniform(0, 2 * np.pi)
+    turn = rng.uniform(-0.6, 0.6)
     y, x = np.mgrid[:height, :width].astype(np.float32)
     u = ((x - x0) * np.cos(turn) + (y - y0) * np.sin(turn)) / radius
     v = (-(x - x0) * np.sin(turn) + (y - y0) * np.cos(turn)) / radius
@@ -139,7 +145,12 @@ def _paint(canvas: Floats, mask: Floats, colours: Floats) -> Floats:
     return canvas * (1 - mask[..., None]) + colours * mask[..., None]
 
 
-def _colour(rng: np.random.Generator, low: float = 0.05, high: float = 0.95) -> Floats:
+def _colour(rng: np.random.Generator) -> Floats:
+    return _hsv(rng.uniform(0, 1), rng.uniform(0.1, 0.8), rng.uniform(0.2, 0.9))
+
+
+def _hsv(hue: float, saturation: float, value: float) -> Floats:
+    """Hue in turns."""
     import numpy as np
 
-    return rng.uniform(low, high, 3).astype(np.float32)
+    return np.array(colorsys.hsv_to_rgb(hue % 1, saturation, value))
