@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -50,6 +51,8 @@ class ProcessRunner:
         }
         if work.verb == "serve":
             environment["SAGEMAKER_BIND_TO_PORT"] = str(port)
+            # A container's own network is private, this machine's is not.
+            environment["SAGEMAKER_BIND_TO_ADDRESS"] = "127.0.0.1"
         try:
             process = subprocess.Popen(
                 [executable],
@@ -147,8 +150,13 @@ def _scratch(base: Path) -> Path:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody uses at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port of 127.0.0.1 that nobody uses at this moment.
+
+    Below the range from which the kernel hands out ports: no outgoing connection takes it in the meantime, and servers
+    that know signed 16-bit ports only (multi-model-server) can have it.
+    """
+    while True:
+        port = random.randint(20_000, 32_000)
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)):
+                return port
