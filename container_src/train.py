@@ -73,6 +73,7 @@ def run(
             raise InputError(f"the channel `{name}` is missing (given: {given}): add it to the job's input data")
     # After the cheap checks: torch takes seconds to import.
     import torch
+
     from classifier import artifact, data, network, precision, training
     from classifier.evaluation import evaluate
     from classifier.images import Preprocessing

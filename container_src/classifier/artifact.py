@@ -53,6 +53,7 @@ def write(
     directory.mkdir(parents=True, exist_ok=True)
     partial = directory / (WEIGHTS + ".partial")
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, partial)
+    partial.chmod(0o644)  # safetensors makes it 0600; `serve` may run as another user
     digest = _sha256(partial)
     partial.replace(directory / WEIGHTS)
     description = {

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
+from classifier import machine
 from classifier.errors import InputError
 from classifier.images import EXTENSIONS, BadImage, Preprocessing, load, load_augmented
 
@@ -159,7 +160,7 @@ def choose_workers(requested: int, image_size: int, batch_size: int) -> int:
     """
     if requested >= 0:
         return requested
-    cpus = len(os.sched_getaffinity(0))
+    cpus = machine.cpus()
     if cpus <= 2:
         return 0  # decoding in the training process is as fast there: the network keeps both busy
     batch_bytes = batch_size * image_size * image_size * 3
