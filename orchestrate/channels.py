@@ -62,9 +62,12 @@ def publish(session: Session, data: str, weights: Weights, send: bool = True) ->
         InputError: `data` is no data set with train/ and valid/.
     """
     channels = _published_folder(session, Path(data), send) if not is_uri(data) else _of_uri(session, data, send)
-    if weights.file is not None:
-        channels["weights"] = _published_weights(session, weights.file, send)
-    return channels
+    return channels | publish_weights(session, weights, send)
+
+
+def publish_weights(session: Session, weights: Weights, send: bool = True) -> dict[str, str]:
+    """The channel `weights`, when there is a file for it; as `publish`."""
+    return {"weights": _published_weights(session, weights.file, send)} if weights.file is not None else {}
 
 
 def _published_folder(session: Session, folder: Path, send: bool) -> dict[str, str]:

@@ -25,7 +25,7 @@ PLACEHOLDER_ROLE = f"arn:aws:iam::{PLACEHOLDER_ACCOUNT}:role/kennel"
 DEFAULT_REGION = "us-east-1"
 _ROLE = re.compile(r"arn:aws[a-z-]*:iam::(\d{12}):role/.+")
 _LOOPBACK_SERVICES = ("sagemaker", "sagemaker-runtime", "logs", "sts")
-_PROCESS_PATH = Path(__file__).resolve().parent.parent / "container_src" / "bin"
+_CONTAINER_BIN = Path(__file__).resolve().parent.parent / "container_src" / "bin"
 
 
 @dataclass(frozen=True)
@@ -164,8 +164,13 @@ def _on_this_machine(args: argparse.Namespace, root: str | None, dry: bool) -> S
 
     runs = Path.cwd() / "runs"
     state = Path(os.environ.get("LOCAL_SAGEMAKER_STATE") or runs / ".sagemaker").absolute()
+    # Where the executables `train` and `serve` are that run without a container.
+    executables = Path(os.environ.get("LOCAL_SAGEMAKER_PROCESS_PATH") or _CONTAINER_BIN)
     running = None if dry else daemon.running_url(state)
-    url = running or ("http://127.0.0.1" if dry else daemon.ensure(state, _PROCESS_PATH))
+    try:
+        url = "http://127.0.0.1" if dry else daemon.ensure(state, executables)
+    except daemon.DaemonError as error:
+        raise InputError(f"the local SageMaker server cannot be used: {error}") from None
 
     class LoopbackSession(boto3.Session):  # type: ignore[misc]
         """Sends what the local server answers there, past any proxy, whichever way a client is made from it."""
@@ -177,7 +182,8 @@ def _on_this_machine(args: argparse.Namespace, root: str | None, dry: bool) -> S
             return super().client(service_name, *positional, **options)
 
     def stop() -> str:
-        daemon.stop(state)
+        if not daemon.stop(state):
+            return f"no local SageMaker server runs on {state}"
         return f"the local SageMaker server of {state} is stopped, with its jobs and endpoints"
 
     region = args.region or DEFAULT_REGION

@@ -1,8 +1,8 @@
 """A generated data set: JPEG photographs of textured shapes among clutter, the same for the same settings.
 
-A class is a texture on a shape, in colours about one hue. Size, aspect, place, turn, shades, light, blur, noise, what is
-around and before the object and the JPEG quality vary from photograph to photograph, so that a network has to find the
-object, and some photographs leave too little of it to be told.
+A class is a texture on a shape, in colours about one hue. Size, aspect, place, turn, shades, light, blur, noise, the
+things around and before the object and the JPEG quality vary from photograph to photograph, so that a network has to
+find the object, and some photographs leave too little of it to be told.
 """
 
 from __future__ import annotations

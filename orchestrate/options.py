@@ -1,0 +1,103 @@
+"""The options that scripts share, and what they say when a person stops following a job."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from classifier import config
+from orchestrate import session
+from orchestrate.channels import Weights, add_weights_argument, parse_weights
+from orchestrate.console import Console
+from orchestrate.errors import InputError
+from orchestrate.jobs import Machine
+from orchestrate.session import Session
+
+DEFAULT_MAX_RUNTIME_S = 4 * 3600
+
+
+def parser(doc: str | None) -> argparse.ArgumentParser:
+    """A script's parser: its docstring is the help; no abbreviations, so that new options break no command."""
+    made = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
+        conflict_handler="resolve",
+    )  # fmt: skip
+    session.add_arguments(made)
+    return made
+
+
+def add_run(made: argparse.ArgumentParser, json: bool = True) -> None:
+    """--dry-run, --yes, --json."""
+    made.add_argument("--dry-run", action="store_true", help="print the exact requests and send nothing")
+    made.add_argument("--yes", action="store_true", help="do not ask before what costs money")
+    if json:
+        made.add_argument("--json", action="store_true", help="the result as JSON on standard output")
+
+
+def add_training(made: argparse.ArgumentParser) -> None:
+    """The data, the hyperparameters and the machine of a training job."""
+    made.add_argument("--data", metavar="DIR|URI", help="data set with train/, valid/ and test/")
+    made.add_argument("--instance-type", default="ml.m5.xlarge", help="machine of a job (default: ml.m5.xlarge)")
+    made.add_argument(
+        "--max-runtime-s", type=int, default=DEFAULT_MAX_RUNTIME_S,
+        help=f"seconds after which a job is stopped (default: {DEFAULT_MAX_RUNTIME_S})",
+    )  # fmt: skip
+    group = made.add_argument_group("hyperparameters")
+    config.add_arguments(group)  # type: ignore[arg-type]  # a group has add_argument too, which is all that is used
+    add_weights_argument(made)
+
+
+def hyperparameters(args: argparse.Namespace) -> tuple[dict[str, str], Weights]:
+    """Those given, checked, and the weights to go with them.
+
+    Raises:
+        InputError: an unknown or unfit value, or weights that cannot be used.
+    """
+    given = config.given(args)
+    weights = parse_weights(given.pop("weights", None), given.get("model", config.Config.model))
+    if weights.hyperparameter:
+        given["weights"] = weights.hyperparameter
+    config.Config.parse(given)
+    return given, weights
+
+
+def machine(args: argparse.Namespace) -> Machine:
+    """Raises InputError when a job would have no time."""
+    if args.max_runtime_s < 1:
+        raise InputError(f"--max-runtime-s {args.max_runtime_s} must be at least 1")
+    return Machine(args.instance_type, args.max_runtime_s)
+
+
+def require_data(args: argparse.Namespace) -> str:
+    """Raises InputError when --data is missing."""
+    if not args.data:
+        raise InputError("--data is missing: give a folder or URI with train/, valid/ and test/; "
+                         "python orchestrate/prepare.py makes one")  # fmt: skip
+    return str(args.data)
+
+
+@contextmanager
+def goes_on(out: Console, found: Session, script: str, name: str) -> Iterator[None]:
+    """Ctrl-C stops the following, not the job: says so, and how to come back or to stop it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        out.say()
+        out.say(f"{name} goes on. Follow it again: python orchestrate/{script} {found.flags} --attach {name}")
+        out.say(f"Stop it:         python orchestrate/clean.py {found.flags} {name}")
+        raise
+
+
+def say_notes(out: Console, found: Session) -> None:
+    """What the session wants to be known."""
+    for note in found.notes:
+        out.say(f"note: {note}")
+    if found.started_service:
+        out.say("a server was started on this machine and stays for the next command; "
+                f"stop it: python orchestrate/clean.py {found.flags} --stop-server")  # fmt: skip
+
+
+def told(values: Mapping[str, str]) -> str:
+    """`learning-rate=0.01 epochs=5`."""
+    return " ".join(f"{name}={value}" for name, value in sorted(values.items()))
