@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from uuid import uuid4
 
 import urllib3
 
@@ -41,7 +42,7 @@ class Invocations:
             raise _model_error(0, f"The container did not answer: {error}.", stream) from None
         if answer.status >= 400:
             raise _model_error(answer.status, answer.data.decode("utf-8", "replace"), stream)
-        back = {"x-Amzn-Invoked-Production-Variant": variant}
+        back = {"x-amzn-RequestId": str(uuid4()), "x-Amzn-Invoked-Production-Variant": variant}
         if CUSTOM in answer.headers:
             back[CUSTOM] = answer.headers[CUSTOM]
         return Reply(200, answer.headers.get("Content-Type", "application/octet-stream"), answer.data, back)

@@ -129,4 +129,5 @@ class LoopbackOnly:
 
 
 def _respond(reply: Reply) -> Response:
-    return Response(reply.body, reply.status, dict(reply.headers), reply.content_type)
+    # As a header and not as Starlette's media_type, which adds a charset to a container's text.
+    return Response(reply.body, reply.status, {**reply.headers, "Content-Type": reply.content_type})

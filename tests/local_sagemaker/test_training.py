@@ -1,0 +1,236 @@
+"""Training jobs through boto3: the container contract, every way to end, and what is left behind."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from botocore.exceptions import ClientError
+
+from .conftest import Local, channel, left_over, wait_for
+
+
+def test_a_job_goes_through_all_its_statuses(local: Local) -> None:
+    name = local.train('open("model/weights", "w").write("w"); open("output/data/plot", "w").write("p"); print("done")')
+    job = local.finished(name)
+    assert job["TrainingJobStatus"] == "Completed"
+    assert [step["Status"] for step in job["SecondaryStatusTransitions"]] == [
+        "Starting",
+        "Downloading",
+        "Training",
+        "Uploading",
+        "Completed",
+    ]
+    assert all(step["EndTime"] >= step["StartTime"] for step in job["SecondaryStatusTransitions"])
+    assert job["TrainingJobArn"] == f"arn:aws:sagemaker:eu-west-1:000000000000:training-job/{name}"
+    assert job["BillableTimeInSeconds"] == job["TrainingTimeInSeconds"] >= 1
+    assert job["TrainingEndTime"] >= job["TrainingStartTime"] >= job["CreationTime"]
+    model = Path(job["ModelArtifacts"]["S3ModelArtifacts"].removeprefix("file://"))
+    assert model == local.state.parent / "out" / name / "output" / "model.tar.gz"
+    with tarfile.open(model) as tar:
+        assert tar.getnames() == ["weights"]
+    with tarfile.open(model.with_name("output.tar.gz")) as tar:
+        assert tar.getnames() == ["plot"]
+    assert local.lines(name) == ["done"]
+    assert not (local.state / "training-jobs" / name / "ml").exists()
+
+
+def test_the_container_contract(local: Local, tmp_path: Path) -> None:
+    (tmp_path / "a photograph.txt").write_text("woof")
+    code = """
+import os, pathlib
+config = pathlib.Path("input/config")
+print(json.dumps({
+    "environment": dict(os.environ),
+    "cwd": os.getcwd(),
+    **{name: json.loads((config / f"{name}.json").read_text())
+       for name in ("hyperparameters", "resourceconfig", "inputdataconfig", "debughookconfig")},
+    "input": (pathlib.Path("input/data/train") / "a photograph.txt").read_text(),
+    "one": pathlib.Path("input/data/one/a photograph.txt").read_text(),
+}))
+"""
+    file = channel("one", (tmp_path / "a photograph.txt").as_uri())
+    name = local.train(
+        code,
+        InputDataConfig=[{**channel("train", tmp_path.as_uri()), "ContentType": "image/jpeg", "InputMode": "FastFile"}, file],
+        Environment={"MY_SETTING": "1"},
+        DebugHookConfig={"S3OutputPath": (tmp_path / "debug").as_uri(), "HookParameters": {"save_interval": "10"}},
+    )
+    job = local.finished(name)
+    assert job["TrainingJobStatus"] == "Completed", job
+    seen = json.loads(local.lines(name)[0])
+    environment = seen["environment"]
+    assert environment["TRAINING_JOB_NAME"] == name
+    assert environment["TRAINING_JOB_ARN"] == job["TrainingJobArn"]
+    assert environment["AWS_REGION"] == "eu-west-1"
+    assert environment["MY_SETTING"] == "1"
+    assert environment["SAGEMAKER_BASE_DIR"] == seen["cwd"]
+    allowed = {"PATH", "HOME", "LANG", "TMPDIR", "LC_CTYPE", "MY_SETTING"}
+    assert {key for key in environment if not key.startswith(("TRAINING_JOB_", "AWS_REGION", "SAGEMAKER_"))} <= allowed
+    assert not Path(environment["TMPDIR"]).exists()
+    assert list(seen["hyperparameters"]) == ["code"]
+    assert seen["resourceconfig"]["current_host"] == "algo-1"
+    assert seen["resourceconfig"]["hosts"] == ["algo-1"]
+    assert seen["inputdataconfig"]["train"] == {
+        "TrainingInputMode": "FastFile",
+        "S3DistributionType": "FullyReplicated",
+        "RecordWrapperType": "None",
+        "ContentType": "image/jpeg",
+    }
+    assert seen["debughookconfig"]["HookParameters"] == {"save_interval": "10"}
+    assert seen["input"] == seen["one"] == "woof"
+    assert (tmp_path / "a photograph.txt").read_text() == "woof"
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ('open("output/failure", "w").write("no photographs"); raise SystemExit(1)', "AlgorithmError: no photographs, exit code: 1"),
+        ('print("one"); print("two"); raise SystemExit(3)', "AlgorithmError: one | two, exit code: 3"),
+        ("import os; os.kill(os.getpid(), 9)", "AlgorithmError: , exit code: 137"),
+        ('import os; os.symlink("/etc/hosts", "model/hosts")', "hosts is a symbolic link"),
+        ('import os; os.mkfifo("model/pipe")', "pipe is neither a file nor a directory"),
+    ],
+    ids=["failure file", "exit code", "signal", "symbolic link", "special file"],
+)
+def test_a_failed_job_says_why(local: Local, code: str, reason: str) -> None:
+    job = local.finished(local.train(code))
+    assert job["TrainingJobStatus"] == job["SecondaryStatus"] == "Failed"
+    assert reason in job["FailureReason"]
+
+
+def test_a_long_failure_file_is_cut_and_keeps_the_exit_code(local: Local) -> None:
+    job = local.finished(local.train('open("output/failure", "w").write("x" * 5000); raise SystemExit(1)'))
+    assert len(job["FailureReason"]) == 1024
+    assert job["FailureReason"].endswith("xxx, exit code: 1")
+
+
+def test_a_missing_input_fails_before_training(local: Local, tmp_path: Path) -> None:
+    job = local.finished(local.train("pass", InputDataConfig=[channel("train", (tmp_path / "nowhere").as_uri())]))
+    assert "nowhere of channel 'train' does not exist" in job["FailureReason"]
+    assert "Training" not in [step["Status"] for step in job["SecondaryStatusTransitions"]]
+
+
+def test_metrics_are_read_from_the_log(local: Local) -> None:
+    name = local.train('print("loss=0.5"); print("epoch 2 loss=-1e-4 x"); print("loss=."); print("loss=3", end="")')
+    job = local.finished(name)
+    (metric,) = job["FinalMetricDataList"]
+    assert (metric["MetricName"], metric["Value"]) == ("loss", 3)
+    series = (local.state / "training-jobs" / name / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["Value"] for line in series] == [0.5, -1e-4, 3]
+
+
+def test_stop_sends_sigterm_and_keeps_the_model(local: Local) -> None:
+    name = local.train(
+        'import signal, sys, time; signal.signal(15, lambda *_: sys.exit(0)); open("model/w", "w").write("w")\n'
+        'print("ready"); time.sleep(600)'
+    )
+    local.printed(name, "ready")
+    local.sagemaker.stop_training_job(TrainingJobName=name)
+    job = local.finished(name)
+    assert job["TrainingJobStatus"] == job["SecondaryStatus"] == "Stopped"
+    assert "Stopping" in [step["Status"] for step in job["SecondaryStatusTransitions"]]
+    assert Path(job["ModelArtifacts"]["S3ModelArtifacts"].removeprefix("file://")).is_file()
+    with pytest.raises(ClientError, match="is in status Stopped"):
+        local.sagemaker.stop_training_job(TrainingJobName=name)
+
+
+DEAF = 'import signal, time; signal.signal(15, signal.SIG_IGN); print("ready"); time.sleep(600)'
+
+
+def test_a_job_that_ignores_sigterm_is_killed(local: Local) -> None:
+    name = local.train(DEAF)
+    local.printed(name, "ready")
+    local.sagemaker.stop_training_job(TrainingJobName=name)
+    assert local.finished(name)["TrainingJobStatus"] == "Stopped"
+    assert left_over(local.state / "training-jobs" / name) == []
+
+
+def test_a_job_ends_at_its_maximum_run_time(local: Local) -> None:
+    job = local.finished(local.train(DEAF, StoppingCondition={"MaxRuntimeInSeconds": 1}))
+    assert (job["TrainingJobStatus"], job["SecondaryStatus"]) == ("Stopped", "MaxRuntimeExceeded")
+
+
+def test_what_a_job_left_running_ends_with_it(local: Local) -> None:
+    name = local.train(
+        """
+import subprocess
+for new_session in (False, True):  # in the job's process group, and outside of it
+    print(subprocess.Popen(["sleep", "600"], start_new_session=new_session).pid)
+"""
+    )
+    assert local.finished(name)["TrainingJobStatus"] == "Completed"
+    assert [pid for pid in local.lines(name) if psutil.pid_exists(int(pid))] == []
+
+
+def test_checkpoints_of_one_job_reach_the_next(local: Local, tmp_path: Path) -> None:
+    config = {"S3Uri": (tmp_path / "checkpoints").as_uri()}
+    first = local.train('open("checkpoints/step", "w").write("7")', CheckpointConfig=config)
+    assert local.finished(first)["TrainingJobStatus"] == "Completed"
+    second = local.train('print(open("checkpoints/step").read())', CheckpointConfig=config)
+    assert local.finished(second)["TrainingJobStatus"] == "Completed"
+    assert local.lines(second) == ["7"]
+
+
+def test_tensors_of_the_debugger_are_kept(local: Local, tmp_path: Path) -> None:
+    code = 'import os; os.makedirs("output/tensors"); open("output/tensors/loss", "w").write("1")'
+    name = local.train(code, DebugHookConfig={"S3OutputPath": tmp_path.as_uri()})
+    assert local.finished(name)["TrainingJobStatus"] == "Completed"
+    assert (tmp_path / name / "debug-output" / "loss").read_text() == "1"
+
+
+def test_a_name_is_used_once(local: Local) -> None:
+    name = local.train("pass")
+    with pytest.raises(local.sagemaker.exceptions.ResourceInUse, match=name):
+        local.train("pass", TrainingJobName=name)
+
+
+def test_an_unknown_job_is_refused_as_aws_does(local: Local) -> None:
+    for call in (local.sagemaker.describe_training_job, local.sagemaker.stop_training_job):
+        with pytest.raises(ClientError, match=r"\(ValidationException\).*Requested resource not found"):
+            call(TrainingJobName="nobody")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 2, "VolumeSizeInGB": 1}}, "ResourceLimitExceeded"),
+        ({"InputDataConfig": [channel("..", "file:///tmp")]}, "channel name '..' cannot be used"),
+        ({"InputDataConfig": [channel("a", "file:///tmp"), channel("a", "file:///tmp")]}, "'a' cannot be used"),
+        ({"InputDataConfig": [{**channel("a", "file:///tmp"), "InputMode": "Pipe"}]}, "does not do the input mode Pipe"),
+        ({"CheckpointConfig": {"S3Uri": "file:///tmp", "LocalPath": "/home/x"}}, "checkpoints outside /opt/ml"),
+        ({"EnableNetworkIsolation": True}, "EnableNetworkIsolation with the image 'process'"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_the_server_does_not_do_is_refused(local: Local, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ClientError, match=message):
+        local.train("pass", **changes)
+
+
+@pytest.mark.parametrize(("regex", "message"), [("loss=(", "invalid"), ("loss=.*", "no capture group")])
+def test_a_metric_regex_that_cannot_work_is_refused(local: Local, regex: str, message: str) -> None:
+    algorithm = {
+        "TrainingImage": "process",
+        "TrainingInputMode": "File",
+        "MetricDefinitions": [{"Name": "loss", "Regex": regex}],
+    }
+    with pytest.raises(ClientError, match=message):
+        local.train("pass", AlgorithmSpecification=algorithm)
+
+
+def test_a_job_shows_while_it_runs(local: Local) -> None:
+    name = local.train('import time; print("loss=1"); time.sleep(600)')
+    local.printed(name, "loss=1")
+    job = wait_for(
+        lambda: local.sagemaker.describe_training_job(TrainingJobName=name),
+        lambda job: job["SecondaryStatus"] == "Training",
+    )
+    assert job["TrainingJobStatus"] == "InProgress"
+    assert len(left_over(local.state / "training-jobs" / name)) == 1
+    local.sagemaker.stop_training_job(TrainingJobName=name)
+    local.finished(name)
