@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 IMAGE ?= kennel:test
 
-.PHONY: demo test lint image test-image venv lock clean help
+.PHONY: demo test lint image test-image venv docs lock clean help
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -26,6 +26,9 @@ image:  ## build the image as $(IMAGE); WEIGHTS=DIR takes the pretrained weights
 
 test-image: venv  ## the tests that need a container engine, against $(IMAGE)
 	@$(BIN)/python -m pytest -m engine --image $(IMAGE)
+
+docs: venv  ## write docs/hyperparameters.md from the code
+	@$(BIN)/python container_src/classifier/config.py >docs/hyperparameters.md
 
 lock: venv  ## refresh requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.10 --generate-hashes --upgrade \

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import difflib
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, asdict, dataclass, field, fields
+from dataclasses import Field, asdict, dataclass, field, fields
 from typing import Any
 
 from classifier.errors import InputError
@@ -115,19 +115,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     refuse the same things in the same words.
     """
     for name, f in hyperparameters().items():
-        assert f.default is not MISSING
-        shown = str(f.default).lower() if isinstance(f.default, bool) else f.default
         parser.add_argument(
             f"--{name}",
             default=argparse.SUPPRESS,
             metavar=f.type.upper() if isinstance(f.type, str) else "VALUE",
-            help=f"{f.metadata['help']}; {_range_of(f)} (default: {shown})".replace("%", "%%"),
+            help=f"{f.metadata['help']}; {_range_of(f)} (default: {_shown(f)})".replace("%", "%%"),
         )
 
 
 def given(namespace: argparse.Namespace) -> dict[str, str]:
     """The hyperparameters among parsed arguments, by hyperparameter name."""
     return {name: getattr(namespace, f.name) for name, f in hyperparameters().items() if hasattr(namespace, f.name)}
+
+
+def _shown(f: Field[Any]) -> str:
+    return str(f.default).lower() if isinstance(f.default, bool) else str(f.default)
 
 
 def _range_of(f: Field[Any]) -> str:
@@ -162,3 +164,24 @@ def _convert(name: str, f: Field[Any], text: str) -> object:
 
 def _kind(f: Field[Any]) -> str:
     return {"int": "a whole number ", "float": "a number "}.get(str(f.type), "")
+
+
+def reference() -> str:
+    """The hyperparameters as a page of Markdown."""
+    rows = [
+        f"| `{name}` | {f.type} | {_shown(f)} | {_range_of(f)} | {f.metadata['help']} |"
+        for name, f in hyperparameters().items()
+    ]
+    head = [
+        "# Hyperparameters",
+        "Written by `make docs` from `container_src/classifier/config.py`; the same names work on the command line of "
+        "the scripts, in SageMaker's `hyperparameters.json` and in `--range`.",
+        "",
+        "| name | type | default | range | meaning |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    return "\n".join([*head, *rows]) + "\n"
+
+
+if __name__ == "__main__":
+    print(reference(), end="")

@@ -8,8 +8,9 @@ import sys
 import pytest
 
 from classifier import metrics
-from classifier.config import Config, add_arguments, bounds_of, given, hyperparameters
+from classifier.config import Config, add_arguments, bounds_of, given, hyperparameters, reference
 from classifier.errors import InputError
+from conftest import ROOT
 
 
 def test_what_sagemaker_carries_comes_back_unchanged() -> None:
@@ -74,3 +75,7 @@ def test_the_expressions_read_what_the_line_writes(value: float) -> None:
         found = re.findall(definition["Regex"], text)
         assert len(found) == 1
         assert float(found[0]) == pytest.approx(value, rel=1e-4, nan_ok=True)
+
+
+def test_the_page_of_hyperparameters_is_what_the_code_says() -> None:
+    assert (ROOT / "docs" / "hyperparameters.md").read_text() == reference(), "run `make docs`"
