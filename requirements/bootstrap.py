@@ -1,6 +1,6 @@
 """Makes .venv from requirements.lock; does nothing when that has been done. Standard library only.
 
-    python3 requirements/bootstrap.py
+python3 requirements/bootstrap.py
 """
 
 from __future__ import annotations
@@ -48,6 +48,15 @@ def wanted() -> str:
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
+def usable(python: str) -> bool:
+    """Whether .venv is there already, of the Python that runs this."""
+    try:
+        made_of = subprocess.run([python, "-c", "import sys; print(sys.version)"], capture_output=True, text=True)
+    except FileNotFoundError:
+        return False
+    return made_of.stdout.strip() == sys.version.strip()
+
+
 def main() -> None:
     """Installs, or says what is missing and exits 1."""
     stamp = VENV / ".installed"
@@ -56,7 +65,8 @@ def main() -> None:
     if lacks := missing():
         raise SystemExit("error: this machine lacks\n" + "\n".join(f"  - {what}" for what in lacks))
     began = time.monotonic()
-    print(f"Installing the locked packages into {VENV} (about 3 GB to download, 8 GB on disk, once)", flush=True)
+    size = "" if VENV.exists() else " (about 3 GB to download, 8 GB on disk, once)"
+    print(f"Installing the locked packages into {VENV}{size}", flush=True)
     environment = {"UV_LINK_MODE": "copy"} | os.environ
     # uv brings its own certificates and knows nothing of pip's settings: hand over the machine's.
     if ssl.get_default_verify_paths().cafile:
@@ -73,13 +83,16 @@ def main() -> None:
     locked = subprocess.run(
         [sys.executable, str(ROOT / "requirements" / "locked.py"), "--package", "uv"], check=True, capture_output=True
     ).stdout
-    run(sys.executable, "-m", "venv", "--clear", str(VENV))
-    run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "--no-deps",
-        "-r", "/dev/stdin", given=locked)  # fmt: skip
-    uv = (str(VENV / "bin" / "uv"), "pip", "install", "--quiet", "--python", python, "--no-deps")
-    run(*uv, "--require-hashes", "-r", str(LOCK))
+    if not usable(python):
+        run(sys.executable, "-m", "venv", "--clear", str(VENV))
+    uv = (str(VENV / "bin" / "uv"), "pip")
+    if not Path(uv[0]).exists():
+        run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "--no-deps",
+            "-r", "/dev/stdin", given=locked)  # fmt: skip
+    # What is installed already stays, so that a change of the lock costs only what it changes.
+    run(*uv, "sync", "--quiet", "--python", python, "--require-hashes", str(LOCK))
     # The project itself, as links into this checkout, so that a script sees what the editor shows.
-    run(*uv, "--no-build-isolation", "--editable", ".")
+    run(*uv, "install", "--quiet", "--python", python, "--no-deps", "--no-build-isolation", "--editable", ".")
     stamp.write_text(wanted())
     print(f"Installed in {time.monotonic() - began:.0f} s", flush=True)
 
