@@ -16,7 +16,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,6 +25,8 @@ from local_sagemaker.settings import Settings
 DEFAULT_PORT = 8580
 START_S = 60.0  # how long a server in the background may take to answer
 STOP_S = 60.0  # how long it may take to end before it is killed
+
+_LOCKS: list[IO[str]] = []  # what this process holds until it is gone
 
 
 class DaemonError(Exception):
@@ -115,7 +116,8 @@ def serve(settings: Settings, port: int) -> None:
 
     settings.state.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    with _hold(settings.state), _listen(port) as listener:
+    _hold(settings.state)
+    with _listen(port) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         description = settings.state / "server.json"
 
@@ -188,19 +190,18 @@ def _wait_until_free(state: Path, timeout_s: float) -> bool:
     return True
 
 
-@contextlib.contextmanager
-def _hold(state: Path) -> Iterator[None]:
-    """The lock of the state directory."""
-    with (state / "server.lock").open("a+") as stream:
-        deadline = time.monotonic() + 1
-        while not _try(stream, fcntl.LOCK_EX):
-            if time.monotonic() > deadline:  # somebody who only looks holds it for a moment
-                raise DaemonError(_held(state))
-            time.sleep(0.02)
-        stream.truncate(0)
-        stream.write(str(os.getpid()))
-        stream.flush()
-        yield
+def _hold(state: Path) -> None:
+    """Takes the lock of the state directory. Nobody closes it, so it is free when this process is gone, not before."""
+    stream = (state / "server.lock").open("a+")
+    deadline = time.monotonic() + 1
+    while not _try(stream, fcntl.LOCK_EX):
+        if time.monotonic() > deadline:  # somebody who only looks holds it for a moment
+            raise DaemonError(_held(state))
+        time.sleep(0.02)
+    stream.truncate(0)
+    stream.write(str(os.getpid()))
+    stream.flush()
+    _LOCKS.append(stream)
 
 
 def _held(state: Path) -> str:

@@ -17,12 +17,15 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 
 from local_sagemaker.runners import RunnerError, Work
+
+KILL_S = 5.0  # how long SIGKILL may take; only a process inside a system call that hangs takes longer
 
 
 class ProcessRunner:
@@ -138,7 +141,17 @@ def kill_processes_of(base: Path) -> None:
             if process.environ().get("SAGEMAKER_BASE_DIR") == str(base):
                 process.kill()
                 killed.append(process)
-    psutil.wait_procs(killed, timeout=5)
+    deadline = time.monotonic() + KILL_S
+    while not all(map(_is_dead, killed)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def _is_dead(process: psutil.Process) -> bool:
+    try:
+        # An orphan stays a zombie where process 1 does not collect it, as in many containers.
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _scratch(base: Path) -> Path:

@@ -100,13 +100,12 @@ _KINDS = {True: "Integer", False: "Continuous"}
 
 def _numeric(item: dict[str, str], integer: bool) -> Range:
     name, scale = item["Name"], item.get("ScalingType", "Auto")
-    kind = _KINDS[integer]
     try:
         low, high = ((int if integer else float)(item[bound]) for bound in ("MinValue", "MaxValue"))
     except ValueError:
         raise errors.validation(
             f"MinValue '{item['MinValue']}' and MaxValue '{item['MaxValue']}' of '{name}' "
-            f"are not numbers for a {kind} range."
+            f"are not both {'integers' if integer else 'numbers'}."
         ) from None
     if not low <= high:
         raise errors.validation(f"MinValue {low} of '{name}' is greater than its MaxValue {high}.")

@@ -18,8 +18,16 @@ from local_sagemaker.errors import ApiError, validation
 from local_sagemaker.protocol import unknown_operation
 
 _NUMBERS = {"integer": "an Integer", "long": "a Long", "float": "a Float", "double": "a Double"}
-# Java's classes of characters in the patterns of tags, as near as `re` has them.
-_JAVA_CLASSES = {r"\p{L}": r"\w", r"\p{Z}": r"\s", r"\p{N}": r"\d", r"\p{ASCII}": r"[\x00-\x7f]"}
+# Java's syntax as near as `re` has it. In the models the class ASCII stands by itself, the others inside [ ].
+_JAVA_SYNTAX = {
+    r"\p{L}": r"\w",
+    r"\p{Z}": r"\s",
+    r"\p{N}": r"\d",
+    r"\p{Alnum}": "a-zA-Z0-9",
+    r"\p{Print}": " -~",
+    r"\p{ASCII}": r"[\x00-\x7f]",
+    r"\z": r"\Z",
+}
 
 
 @cache
@@ -144,7 +152,7 @@ def _constraints(shape: Any, value: Any) -> list[str]:
 @cache
 def pattern(text: str) -> re.Pattern[str]:
     """A pattern of the model for `re`, with `file:///` added where it wants `s3://`."""
-    for java, python in _JAVA_CLASSES.items():
+    for java, python in _JAVA_SYNTAX.items():
         text = text.replace(java, python)
     if "s3)://" in text:
         text += "|file:///.+"

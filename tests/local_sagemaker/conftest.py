@@ -1,5 +1,8 @@
-"""A real server on a temporary state. `train` runs the Python code in the hyperparameter `code`, `serve` the file serve.py of
-the model, so that each test says itself what its container does."""
+"""A real server on a temporary state.
+
+`train` runs the Python code in the hyperparameter `code`, `serve` the file serve.py of the model, so that each test
+says itself what its container does.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,8 @@ import boto3
 import psutil
 import pytest
 from botocore.config import Config
+
+from local_sagemaker import daemon
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLE = "arn:aws:iam::000000000000:role/anyone"
@@ -84,7 +89,7 @@ class Local:
         """SIGKILL to the server alone, as if the machine had lost it."""
         pid = json.loads((self.state / "server.json").read_text())["pid"]
         os.kill(pid, signal.SIGKILL)
-        psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=10)
+        wait_for(lambda: daemon.running_url(self.state), lambda url: url is None)
 
     def client(self, service: str) -> Any:
         """A boto3 client that leaves all validation to the server."""
@@ -145,7 +150,12 @@ class Local:
             tar.addfile(member, io.BytesIO(code.encode()))
         container = {"Image": "process", "ModelDataUrl": archive.as_uri(), "Environment": {"GREETING": "hello"}}
         self.sagemaker.create_model(ModelName=name, PrimaryContainer=container, ExecutionRoleArn=ROLE)
-        described = {"VariantName": "AllTraffic", "ModelName": name, "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+        described = {
+            "VariantName": "AllTraffic",
+            "ModelName": name,
+            "InstanceType": "ml.m5.large",
+            "InitialInstanceCount": 1,
+        }
         self.sagemaker.create_endpoint_config(EndpointConfigName=name, ProductionVariants=[{**described, **variant}])
         self.sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
         return name

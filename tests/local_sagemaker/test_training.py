@@ -56,7 +56,10 @@ print(json.dumps({
     file = channel("one", (tmp_path / "a photograph.txt").as_uri())
     name = local.train(
         code,
-        InputDataConfig=[{**channel("train", tmp_path.as_uri()), "ContentType": "image/jpeg", "InputMode": "FastFile"}, file],
+        InputDataConfig=[
+            {**channel("train", tmp_path.as_uri()), "ContentType": "image/jpeg", "InputMode": "FastFile"},
+            file,
+        ],
         Environment={"MY_SETTING": "1"},
         DebugHookConfig={"S3OutputPath": (tmp_path / "debug").as_uri(), "HookParameters": {"save_interval": "10"}},
     )
@@ -89,7 +92,10 @@ print(json.dumps({
 @pytest.mark.parametrize(
     ("code", "reason"),
     [
-        ('open("output/failure", "w").write("no photographs"); raise SystemExit(1)', "AlgorithmError: no photographs, exit code: 1"),
+        (
+            'open("output/failure", "w").write("no photographs"); raise SystemExit(1)',
+            "AlgorithmError: no photographs, exit code: 1",
+        ),
         ('print("one"); print("two"); raise SystemExit(3)', "AlgorithmError: one | two, exit code: 3"),
         ("import os; os.kill(os.getpid(), 9)", "AlgorithmError: , exit code: 137"),
         ('import os; os.symlink("/etc/hosts", "model/hosts")', "hosts is a symbolic link"),
@@ -164,7 +170,16 @@ for new_session in (False, True):  # in the job's process group, and outside of 
 """
     )
     assert local.finished(name)["TrainingJobStatus"] == "Completed"
-    assert [pid for pid in local.lines(name) if psutil.pid_exists(int(pid))] == []
+    assert [pid for pid in local.lines(name) if _runs(int(pid))] == []
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return (
+            psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        )  # where nobody collects orphans, they stay as zombies
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_checkpoints_of_one_job_reach_the_next(local: Local, tmp_path: Path) -> None:
@@ -198,10 +213,16 @@ def test_an_unknown_job_is_refused_as_aws_does(local: Local) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 2, "VolumeSizeInGB": 1}}, "ResourceLimitExceeded"),
+        (
+            {"ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 2, "VolumeSizeInGB": 1}},
+            "ResourceLimitExceeded",
+        ),
         ({"InputDataConfig": [channel("..", "file:///tmp")]}, "channel name '..' cannot be used"),
         ({"InputDataConfig": [channel("a", "file:///tmp"), channel("a", "file:///tmp")]}, "'a' cannot be used"),
-        ({"InputDataConfig": [{**channel("a", "file:///tmp"), "InputMode": "Pipe"}]}, "does not do the input mode Pipe"),
+        (
+            {"InputDataConfig": [{**channel("a", "file:///tmp"), "InputMode": "Pipe"}]},
+            "does not do the input mode Pipe",
+        ),
         ({"CheckpointConfig": {"S3Uri": "file:///tmp", "LocalPath": "/home/x"}}, "checkpoints outside /opt/ml"),
         ({"EnableNetworkIsolation": True}, "EnableNetworkIsolation with the image 'process'"),
     ],
