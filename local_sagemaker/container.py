@@ -10,12 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import docker
 from docker.errors import APIError, DockerException, ImageNotFound
 from docker.models.containers import Container
 from docker.types import Mount as DockerMount
 from requests.exceptions import RequestException
 
-import docker
 from local_sagemaker.process import free_port
 from local_sagemaker.runners import RunnerError, Work
 
