@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from local_sagemaker import __version__
 from local_sagemaker.settings import Settings
@@ -25,8 +25,6 @@ from local_sagemaker.settings import Settings
 DEFAULT_PORT = 8580
 START_S = 60.0  # how long a server in the background may take to answer
 STOP_S = 60.0  # how long it may take to end before it is killed
-
-_LOCKS: list[IO[str]] = []  # what this process holds until it is gone
 
 
 class DaemonError(Exception):
@@ -178,7 +176,7 @@ def _is_free(state: Path) -> bool:
     if not path.is_file():
         return True
     with path.open() as stream:
-        return _try(stream, fcntl.LOCK_SH)
+        return _try(stream.fileno(), fcntl.LOCK_SH)
 
 
 def _wait_until_free(state: Path, timeout_s: float) -> bool:
@@ -191,17 +189,18 @@ def _wait_until_free(state: Path, timeout_s: float) -> bool:
 
 
 def _hold(state: Path) -> None:
-    """Takes the lock of the state directory. Nobody closes it, so it is free when this process is gone, not before."""
-    stream = (state / "server.lock").open("a+")
+    """Takes the lock of the state directory.
+
+    Nobody closes the descriptor, not even the interpreter at its end: the lock is free when this process is gone.
+    """
+    descriptor = os.open(state / "server.lock", os.O_RDWR | os.O_CREAT, 0o600)
     deadline = time.monotonic() + 1
-    while not _try(stream, fcntl.LOCK_EX):
+    while not _try(descriptor, fcntl.LOCK_EX):
         if time.monotonic() > deadline:  # somebody who only looks holds it for a moment
             raise DaemonError(_held(state))
         time.sleep(0.02)
-    stream.truncate(0)
-    stream.write(str(os.getpid()))
-    stream.flush()
-    _LOCKS.append(stream)
+    os.truncate(descriptor, 0)
+    os.write(descriptor, str(os.getpid()).encode())
 
 
 def _held(state: Path) -> str:
@@ -215,9 +214,9 @@ def _held(state: Path) -> str:
     )
 
 
-def _try(stream: IO[str], mode: int) -> bool:
+def _try(descriptor: int, mode: int) -> bool:
     try:
-        fcntl.flock(stream, mode | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

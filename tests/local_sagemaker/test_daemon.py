@@ -62,7 +62,9 @@ def test_down_ends_jobs_and_endpoints_and_up_brings_the_endpoints_back(start: Ca
     pid = json.loads((server.state / "server.json").read_text())["pid"]
     server.down()
     assert left_over(server.state) == []
-    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    wait_for(
+        lambda: psutil.pid_exists(pid) and psutil.Process(pid).status(), lambda s: s in (False, psutil.STATUS_ZOMBIE)
+    )
     assert daemon.running_url(server.state) is None
     server.up()
     assert server.finished(job)["TrainingJobStatus"] == "Stopped"
