@@ -115,7 +115,8 @@ def main() -> None:
         else:
             inputs |= channels.publish_weights(session, weights, send)
         if args.dry_run:
-            print(jobs.printable(jobs.training(session, jobs.check_name(name), image, inputs, hyperparameters, machine)))
+            request = jobs.training(session, jobs.check_name(name), image, inputs, hyperparameters, machine)
+            print(jobs.printable(request))
             return
         if price != 0:
             console.confirm("Start the training job?", args.yes)
