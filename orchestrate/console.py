@@ -6,6 +6,7 @@ With `--json` standard output carries the one JSON document and everything for p
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -84,6 +85,8 @@ def confirm(question: str, yes: bool) -> None:
 
 def run(main: Callable[[], None]) -> None:
     """Ends the process: 0, 1 for a failed job, 2 for something given wrong, 130 for Ctrl-C; errors as one sentence."""
+    # Like Ctrl-C, so that what has to be undone is undone.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         main()
         sys.stdout.flush()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote
 
 from orchestrate.errors import InputError
 
@@ -24,22 +25,25 @@ def join(uri: str, *parts: str) -> str:
     return "/".join([uri.rstrip("/"), *parts])
 
 
+def child(uri: str, relative: str) -> str:
+    """The URI of a file that `Storage.list` told under `uri`; its name may hold anything that a file name may."""
+    return join(uri, quote(relative) if _is_file(uri) else relative)
+
+
 def check_uri(uri: str) -> str:
     """The URI without a slash at its end.
 
     Raises:
         InputError: neither `s3://bucket...` nor `file:///absolute/path`.
     """
-    split = urlsplit(uri)
-    good = (split.scheme == "s3" and split.netloc) or (split.scheme == "file" and not split.netloc and split.path)
-    if not good:
+    if not (re.match(r"s3://[^/]", uri) or re.match(r"file:///[^/]", uri)):
         raise InputError(f"{uri!r} is no location that can be used: give s3://BUCKET/PREFIX or file:///DIRECTORY")
     return uri.rstrip("/")
 
 
 def local_path(uri: str) -> Path:
     """The path of a `file://` URI."""
-    return Path(unquote(urlsplit(uri).path))
+    return Path(unquote(uri.removeprefix("file://")))
 
 
 class Storage:
@@ -63,7 +67,7 @@ class Storage:
         files = sorted(p for p in folder.rglob("*") if p.is_file())
         new = [p for p in files if there.get(p.relative_to(folder).as_posix()) != p.stat().st_size]
         with ThreadPoolExecutor(_UPLOAD_THREADS) as pool:
-            for _ in pool.map(lambda p: self.upload(p, join(uri, p.relative_to(folder).as_posix())), new):
+            for _ in pool.map(lambda p: self.upload(p, child(uri, p.relative_to(folder).as_posix())), new):
                 pass
         return uri
 
@@ -149,5 +153,5 @@ def _is_file(uri: str) -> bool:
 
 
 def _bucket_and_key(uri: str) -> tuple[str, str]:
-    split = urlsplit(uri, allow_fragments=False)
-    return split.netloc, split.path.lstrip("/")
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return bucket, key

@@ -45,8 +45,7 @@ def train(
 
 def attach(session: Session, out: console.Console, name: str) -> Trained:
     """Follows a job that runs (or has ended), then fetches what it left to runs/NAME/results."""
-    with options.goes_on(out, session, "train.py", name):
-        training = follow.training(session, name, out)
+    training = follow.training(session, name, out)
     return Trained(training, results.fetch(session, training, Path("runs") / name / "results"))
 
 
@@ -87,7 +86,8 @@ def main() -> None:
     out = console.Console(args.json or args.dry_run)
     if args.attach:
         session = open_session(args)
-        trained = attach(session, out, args.attach)
+        with options.goes_on(out, session, "train.py", args.attach):
+            trained = attach(session, out, args.attach)
     else:
         given, weights = options.hyperparameters(args)
         machine, name = options.machine(args), args.name or jobs.unique_name("train")
@@ -120,7 +120,8 @@ def main() -> None:
             return
         if price != 0:
             console.confirm("Start the training job?", args.yes)
-        trained = train(session, out, name, image, inputs, hyperparameters, machine)
+        with options.goes_on(out, session, "train.py", name):
+            trained = train(session, out, name, image, inputs, hyperparameters, machine)
     show(trained, out)
     out.result(document(trained))
     out.say(f"next: python orchestrate/deploy.py {session.flags} --from-training {trained.training.name}")

@@ -84,8 +84,7 @@ def tune(
 
 def attach(session: Session, out: console.Console, name: str) -> Tuned:
     """Follows a search that runs (or has ended) and writes its best.json."""
-    with options.goes_on(out, session, "tune.py", name):
-        job, found = follow.tuning(session, name, out)
+    job, found = follow.tuning(session, name, out)
     goal = job.hyper_parameter_tuning_job_config.hyper_parameter_tuning_job_objective
     best = follow.best(found, goal.type)
     assert best is not None
@@ -177,7 +176,8 @@ def main() -> None:
     out = console.Console(args.json or args.dry_run)
     if args.attach:
         session = open_session(args)
-        tuned = attach(session, out, args.attach)
+        with options.goes_on(out, session, "tune.py", args.attach):
+            tuned = attach(session, out, args.attach)
     else:
         fixed, weights = options.hyperparameters(args)
         search, machine = search_of(args, fixed), options.machine(args)
@@ -193,7 +193,8 @@ def main() -> None:
             return
         if price != 0:
             console.confirm(f"Start {search.trials} training jobs?", args.yes)
-        tuned = tune(session, out, name, inputs, fixed, machine, search)
+        with options.goes_on(out, session, "tune.py", name):
+            tuned = tune(session, out, name, inputs, fixed, machine, search)
     show(tuned, out)
     out.result(document(tuned))
     out.say(f"next: python orchestrate/train.py {session.flags} --from-tuning {tuned.name}")
