@@ -29,8 +29,9 @@ def lay_out(base: Path, job: Record) -> None:
         "inputdataconfig",
         {channel["ChannelName"]: _channel(job, channel) for channel in job.get("InputDataConfig", [])},
     )
-    if "DebugHookConfig" in job:
-        _write(base, "debughookconfig", job["DebugHookConfig"])
+    for member in ("DebugHookConfig", "ProfilerConfig"):
+        if member in job:
+            _write(base, member.lower(), job[member])
 
 
 def inputs(base: Path, job: Record, region: str) -> tuple[Mount, ...]:

@@ -24,7 +24,7 @@ from local_sagemaker.settings import Settings
 
 DEFAULT_PORT = 8580
 START_S = 60.0  # how long a server in the background may take to answer
-STOP_S = 60.0  # how long it may take to end before it is killed
+STOP_S = 60.0  # how long it may take to end
 
 
 class DaemonError(Exception):
@@ -126,15 +126,19 @@ def serve(settings: Settings, port: int) -> None:
             )
             print(banner(url), flush=True)
 
-        app = application(Platform(settings), on_ready)
+        platform = Platform(settings)
+        app = application(platform, on_ready)
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=3))
-        # uvicorn raises the signal again when it is done; the default action would end this process before
-        # the lines below.
+        # uvicorn raises the signal again when it is done; the default action would end this process before the lines
+        # below. A terminal that closes is a SIGHUP, which uvicorn does not know.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
+        signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
         try:
             server.run(sockets=[listener])
         finally:
+            # Not at the end of the application's life, which a second Ctrl-C cuts short.
+            platform.shutdown()
             description.unlink(missing_ok=True)
 
 

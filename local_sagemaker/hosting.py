@@ -143,7 +143,7 @@ class EndpointRun:
         self._endpoint = records.get(KIND, name)
         self._http = urllib3.PoolManager(retries=False)
         self._running: dict[str, Running] = {}
-        self._writers: list[LogWriter] = []
+        self._writers: dict[str, LogWriter] = {}
         self._stop = threading.Event()
         self._stop_grace_s = settings.endpoint_stop_s
         self._thread = threading.Thread(target=self._live, name=f"endpoint-{name}", daemon=True)
@@ -188,7 +188,7 @@ class EndpointRun:
         if self._stop.is_set():
             return
         writer = self._logs.writer(log_group(self._name), f"{name}/i-local")
-        self._writers.append(writer)
+        self._writers[name] = writer
         environment = {"AWS_REGION": self._endpoint["_Region"], **container.get("Environment", {})}
         work = Work(self._name, container["Image"], "serve", base, environment)
         self._running[name] = running = self._runners.of(container["Image"]).start(work, writer.write)
@@ -230,8 +230,7 @@ class EndpointRun:
         return f"{head} {self._last_lines(name)}"
 
     def _last_lines(self, variant: str) -> str:
-        lines = self._logs.tail(log_group(self._name), f"{variant}/i-local", 5)
-        return f"Its last log lines: {' | '.join(lines) or 'none'}"
+        return f"Its last log lines: {' | '.join(self._writers[variant].last) or 'none'}"
 
     def _in_service(self) -> None:
         with self._records.edit(KIND, self._name) as record:
@@ -256,7 +255,7 @@ class EndpointRun:
             running.stop(self._stop_grace_s)
         for running in self._running.values():
             running.wait()
-        for writer in self._writers:
+        for writer in self._writers.values():
             writer.close()
         for variant in self._endpoint["_Variants"]:
             shutil.rmtree(_base(self._records, self._name, variant["VariantName"]), ignore_errors=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 EVENT_LIMIT = 256 * 1024  # bytes of one event, CloudWatch's own limit
+LAST_LINES = 5  # lines that a failure reason quotes
 PAGE_BYTES = 1024 * 1024  # bytes of one page of GetLogEvents
 
 OnLine = Callable[[float, str], None]
@@ -36,6 +37,7 @@ class LogWriter:
         self._stream = path.open("ab")
         self._on_line = on_line
         self._rest = b""
+        self.last: list[str] = []  # the last lines of this writer, for failure reasons; safe to read from other threads
 
     def write(self, chunk: bytes) -> None:
         *lines, rest = (self._rest + chunk).split(b"\n")
@@ -60,6 +62,7 @@ class LogWriter:
         ]
         self._stream.write(b"".join(f"{int(now * 1000)}\t{text}\n".encode() for text in texts))
         self._stream.flush()
+        self.last = [*self.last, *texts][-LAST_LINES:]
         if self._on_line:
             for text in texts:
                 self._on_line(now, text)
@@ -113,12 +116,6 @@ class LogStore:
                 break
             found.append(event)
         return found
-
-    def tail(self, group: str, stream: str, count: int) -> list[str]:
-        """The last lines, for a failure reason; none where nothing was printed."""
-        if not self.exists(group, stream):
-            return []
-        return [event.message for event in self.backward(group, stream, self.size(group, stream))[-count:]]
 
     def _path(self, group: str, stream: str) -> Path:
         return self._root / quote(group, safe="") / f"{quote(stream, safe='')}.log"

@@ -64,12 +64,17 @@ def parse(headers: Mapping[str, str], body: bytes) -> Call:
     if prefix not in SERVICES:
         raise unknown_operation(target)
     try:
-        parameters = json.loads(body or b"{}")
-    except ValueError:
+        parameters = json.loads(body or b"{}", parse_constant=_no_number)
+    except (ValueError, RecursionError):
         raise ApiError("SerializationException", "The body of the request is not JSON.") from None
     if not isinstance(parameters, dict):
         raise ApiError("SerializationException", "The body of the request is not a JSON object.")
     return Call(SERVICES[prefix], operation, parameters, region_of(headers))
+
+
+def _no_number(text: str) -> None:
+    """NaN and Infinity, which Python reads and JSON does not have."""
+    raise ValueError(text)
 
 
 def unknown_operation(what: str) -> ApiError:

@@ -38,7 +38,6 @@ def application(platform: Platform, on_ready: Callable[[], None]) -> Starlette:
         await run_sync(platform.recover)
         on_ready()
         yield
-        await run_sync(platform.shutdown)
 
     async def about(request: Request) -> Response:
         return JSONResponse({"service": "local-sagemaker", "version": __version__, "pid": os.getpid()})

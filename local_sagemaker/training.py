@@ -134,6 +134,7 @@ class TrainingRun:
         )
         self._lock = threading.Lock()
         self._running: Running | None = None
+        self._last_lines: list[str] = []
         self._stop_grace_s: float | None = None
         self._timed_out = False
         self._thread = threading.Thread(target=self._live, name=f"training-{name}", daemon=True)
@@ -231,13 +232,14 @@ class TrainingRun:
             return code
         finally:
             writer.close()
+            self._last_lines = writer.last
 
     def _interrupted(self) -> bool:
         return self._timed_out or self._stop_grace_s is not None
 
     def _reason(self, code: int) -> str:
         head, tail = "AlgorithmError: ", f", exit code: {code}"
-        text = contract.failure(self._base) or " | ".join(self._logs.tail(LOG_GROUP, self._stream, 3))
+        text = contract.failure(self._base) or " | ".join(self._last_lines)
         return head + text[: REASON_LIMIT - len(head) - len(tail)] + tail
 
     def _upload(self, with_model: bool) -> None:

@@ -264,6 +264,10 @@ def _best(mine: list[Record], direction: str) -> Record | None:
 
 def _finish(records: Records, name: str, status: str, reason: str | None = None) -> None:
     with records.edit(KIND, name) as record:
+        for trial in trials(records, record):
+            if trial["ObjectiveStatus"] == "Pending":  # nobody will read it any more
+                with records.edit(training.KIND, trial["TrainingJobName"]) as edited:
+                    edited["ObjectiveStatus"] = "Failed"
         record.update(_counters(trials(records, record)))
         record["HyperParameterTuningJobStatus"] = status
         record["HyperParameterTuningEndTime"] = time.time()

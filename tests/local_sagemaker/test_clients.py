@@ -62,7 +62,9 @@ def test_the_aws_command_line(local: Local, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_sagemaker_sdk(local: Local, tmp_path: Path) -> None:
     pytest.importorskip("sagemaker.core.resources", reason="the sagemaker SDK is not installed")
-    job = training_request('print("loss=" + str(40 + 2)); open("model/serve.py", "w").write("serve()")', local.state.parent / "out")
+    job = training_request(
+        'print("loss=" + str(40 + 2)); open("model/serve.py", "w").write("serve()")', local.state.parent / "out"
+    )
     search = request(jobs=2)
     search["TrainingJobDefinition"]["OutputDataConfig"] = job["OutputDataConfig"]
     code = """

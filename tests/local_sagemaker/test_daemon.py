@@ -118,7 +118,7 @@ print(daemon.ensure(Path({str(tmp_path)!r}), Path({str(process_path)!r})))
     assert daemon.running_url(tmp_path) is None
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_a_server_in_the_foreground(tmp_path: Path, process_path: Path, number: int) -> None:
     places = ["--port", "0", "--state", str(tmp_path), "--process-path", str(process_path)]
     process = subprocess.Popen(

@@ -151,6 +151,9 @@ def test_a_refusal_over_the_wire(local: Local) -> None:
     [
         ({"X-Amz-Target": "SageMaker.CreateTrainingJob"}, b"{", 400, "SerializationException"),
         ({"X-Amz-Target": "SageMaker.CreateTrainingJob"}, b"[]", 400, "SerializationException"),
+        ({"X-Amz-Target": "SageMaker.CreateTrainingJob"}, b'{"a": Infinity}', 400, "SerializationException"),
+        ({"X-Amz-Target": "SageMaker.CreateTrainingJob"}, b"[" * 100_000, 400, "SerializationException"),
+        ({"X-Amz-Target": "SageMaker.CreateTrainingJob"}, b"\xff", 400, "SerializationException"),
         ({"X-Amz-Target": "SageMaker.CreateDomain"}, b"{}", 400, "UnknownOperationException"),
         ({"X-Amz-Target": "SageMaker.CreateDogs"}, b"{}", 400, "UnknownOperationException"),
         ({"X-Amz-Target": "DynamoDB_20120810.GetItem"}, b"{}", 400, "UnknownOperationException"),

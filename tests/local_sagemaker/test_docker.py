@@ -1,0 +1,215 @@
+"""The Docker runner with a real engine and an image of two scripts, built from whatever nvidia/cuda image is there."""
+
+from __future__ import annotations
+
+import json
+import os
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local_sagemaker.container import LABEL, DockerRunner
+from local_sagemaker.runners import RunnerError, Work
+
+from .conftest import ROLE, Local, channel, unique, wait_for
+
+pytestmark = pytest.mark.engine
+
+TAG = "local-sagemaker-test:latest"
+TRAIN = """#!/bin/sh
+sed -n 's/.*"code": "\\(.*\\)".*/\\1/p' /opt/ml/input/config/hyperparameters.json > /tmp/code
+. /tmp/code
+"""
+SERVE = """#!/usr/bin/perl
+use IO::Socket::INET;
+$| = 1;
+print "serving\\n";
+$SIG{TERM} = sub { exit 0 };
+my $server = IO::Socket::INET->new(LocalPort => 8080, Listen => 5, ReuseAddr => 1) or die;
+open(my $file, "<", "/opt/ml/model/weights"); my $weights = <$file>;
+while (my $client = $server->accept) {
+    my ($request, $length) = (scalar(<$client>), 0);
+    while (my $line = <$client>) {
+        $length = $1 if $line =~ /^content-length: (\\d+)/i;
+        last if $line =~ /^\\r\\n/;
+    }
+    read($client, my $body, $length);
+    my $answer = "$weights $ENV{GREETING} $body";
+    my $head = "HTTP/1.1 200 OK\\r\\nConnection: close\\r\\nContent-Length: " . length($answer);
+    print $client "$head\\r\\n\\r\\n$answer";
+    close($client);
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def engine() -> Any:
+    docker = pytest.importorskip("docker", reason="the docker package is not installed")
+    try:
+        client = docker.from_env()
+        client.ping()
+    except docker.errors.DockerException as error:
+        pytest.skip(f"no Docker engine answers: {error}")
+    return client
+
+
+@pytest.fixture(scope="module")
+def image(engine: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    bases = [tag for found in engine.images.list("nvidia/cuda") for tag in found.tags]
+    if not bases:
+        pytest.skip("there is no nvidia/cuda image on this machine to build from")
+    context = tmp_path_factory.mktemp("image")
+    for name, text in (("train", TRAIN), ("serve", SERVE)):
+        (context / name).write_text(text)
+        (context / name).chmod(0o755)
+    dockerfile = f"FROM {bases[0]}\nCOPY train serve /usr/local/bin/\nENTRYPOINT []\n"
+    (context / "Dockerfile").write_text(dockerfile)
+    engine.images.build(path=str(context), tag=TAG, rm=True)
+    yield TAG
+    engine.images.remove(TAG, force=True)
+
+
+def train(local: Local, image: str, code: str, **changes: Any) -> str:
+    algorithm = {
+        "TrainingImage": image,
+        "TrainingInputMode": "File",
+        "MetricDefinitions": [{"Name": "loss", "Regex": "loss=([0-9.]+)"}],
+    }
+    return local.train(code, AlgorithmSpecification=algorithm, **changes)
+
+
+def containers(engine: Any, local: Local) -> list[Any]:
+    found = engine.containers.list(all=True, filters={"label": LABEL})
+    return [container for container in found if container.labels[LABEL].startswith(str(local.state))]
+
+
+def test_a_training_job_in_a_container(local: Local, engine: Any, image: str, tmp_path: Path) -> None:
+    (tmp_path / "photograph").write_text("woof")
+    code = (
+        "cat /opt/ml/input/data/train/photograph; echo; echo loss=0.5; echo w > /opt/ml/model/weights; "
+        "echo $TRAINING_JOB_NAME $MINE ${AWS_ENDPOINT_URL:-none}; "
+        "touch /opt/ml/input/data/train/x 2>/dev/null || echo readonly; "
+        "echo 3 > /opt/ml/checkpoints/step"
+    )
+    name = train(
+        local,
+        image,
+        code,
+        InputDataConfig=[channel("train", tmp_path.as_uri())],
+        Environment={"MINE": "1"},
+        CheckpointConfig={"S3Uri": (tmp_path / "checkpoints").as_uri()},
+    )
+    job = local.finished(name)
+    assert job["TrainingJobStatus"] == "Completed", job["FailureReason"]
+    assert local.lines(name) == ["woof", "loss=0.5", f"{name} 1 none", "readonly"]
+    assert job["FinalMetricDataList"][0]["Value"] == 0.5
+    with tarfile.open(job["ModelArtifacts"]["S3ModelArtifacts"].removeprefix("file://")) as tar:
+        assert tar.getnames() == ["weights"]
+    assert (tmp_path / "checkpoints" / "step").read_text() == "3\n"
+    assert containers(engine, local) == []
+    assert not (local.state / "training-jobs" / name / "ml").exists()
+
+
+def test_a_container_that_fails(local: Local, engine: Any, image: str) -> None:
+    job = local.finished(train(local, image, "echo no dogs > /opt/ml/output/failure; exit 4"))
+    assert job["FailureReason"] == "AlgorithmError: no dogs, exit code: 4"
+    assert containers(engine, local) == []
+
+
+def test_a_container_that_ignores_sigterm_is_killed(local: Local, engine: Any, image: str) -> None:
+    name = train(local, image, "trap : TERM; echo ready; while true; do sleep 1; done")
+    local.printed(name, "ready")
+    local.sagemaker.stop_training_job(TrainingJobName=name)
+    assert local.finished(name)["TrainingJobStatus"] == "Stopped"
+    assert containers(engine, local) == []
+
+
+def test_entry_point_and_arguments_of_the_request(local: Local, image: str) -> None:
+    algorithm = {
+        "TrainingImage": image,
+        "TrainingInputMode": "File",
+        "ContainerEntrypoint": ["echo", "-n"],
+        "ContainerArguments": ["a", "b"],
+    }
+    name = local.train("unused", AlgorithmSpecification=algorithm)
+    assert local.finished(name)["TrainingJobStatus"] == "Completed"
+    assert local.lines(name) == ["a b"]
+
+
+def test_an_image_that_is_nowhere(local: Local, engine: Any) -> None:
+    job = local.finished(train(local, "127.0.0.1:1/nobody/nothing:latest", "true"))
+    assert "127.0.0.1:1/nobody/nothing:latest is not on this machine and cannot be pulled" in job["FailureReason"]
+
+
+def test_a_program_that_the_image_has_not(local: Local, engine: Any, image: str) -> None:
+    algorithm = {"TrainingImage": image, "TrainingInputMode": "File", "ContainerEntrypoint": ["no-such-program"]}
+    job = local.finished(local.train("unused", AlgorithmSpecification=algorithm))
+    assert "does not start" in job["FailureReason"]
+    assert "no-such-program" in job["FailureReason"]
+    assert containers(engine, local) == []
+
+
+def test_an_endpoint_in_a_container(local: Local, engine: Any, image: str, tmp_path: Path) -> None:
+    (tmp_path / "weights").write_text("W")
+    with tarfile.open(tmp_path / "model.tar.gz", "w:gz") as tar:
+        tar.add(tmp_path / "weights", "weights")
+    name = unique("docker")
+    container = {
+        "Image": image,
+        "ModelDataUrl": (tmp_path / "model.tar.gz").as_uri(),
+        "Environment": {"GREETING": "hello"},
+    }
+    local.sagemaker.create_model(ModelName=name, PrimaryContainer=container, ExecutionRoleArn=ROLE)
+    variant = {"VariantName": "A", "ModelName": name, "InstanceType": "ml.m5.large"}
+    local.sagemaker.create_endpoint_config(EndpointConfigName=name, ProductionVariants=[variant])
+    local.sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
+    endpoint = local.settled(name)
+    assert endpoint["EndpointStatus"] == "InService", endpoint
+    answer = local.client("sagemaker-runtime").invoke_endpoint(EndpointName=name, Body=b"woof")
+    assert answer["Body"].read() == b"W hello woof"
+    (running,) = containers(engine, local)
+    published = running.attrs["NetworkSettings"]["Ports"]["8080/tcp"]
+    assert [port["HostIp"] for port in published] == ["127.0.0.1"]
+    local.sagemaker.delete_endpoint(EndpointName=name)
+    wait_for(lambda: local.sagemaker.list_endpoints(NameContains=name)["Endpoints"], lambda found: not found)
+    assert containers(engine, local) == []
+
+
+def test_containers_of_a_server_that_was_killed_are_removed(
+    start: Callable[..., Local], engine: Any, image: str
+) -> None:
+    server = start()
+    name = train(server, image, "echo ready; sleep 600")
+    server.printed(name, "ready")
+    server.kill()
+    assert len(containers(engine, server)) == 1
+    server.up()
+    assert containers(engine, server) == []
+    assert "ended while this job ran" in server.finished(name)["FailureReason"]
+
+
+def test_files_of_the_container_are_handed_back(
+    engine: Any, image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a user who is not root sees it: the user is pretended, the engine and the files are real."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can pretend to be another user")
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    monkeypatch.setattr(os, "getegid", lambda: 12345)
+    base = tmp_path / "ml"
+    (base / "input" / "config").mkdir(parents=True)
+    (base / "model").mkdir()
+    config = json.dumps({"code": "echo w > /opt/ml/model/weights"}, indent=1)
+    (base / "input" / "config" / "hyperparameters.json").write_text(config)
+    running = DockerRunner().start(Work("job", image, "train", base), lambda chunk: None)
+    assert running.wait(60) == 0
+    assert (base / "model" / "weights").stat().st_uid == 12345
+
+
+def test_no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
+    with pytest.raises(RunnerError, match=r"no Docker engine answers .*: start it, or name the image 'process'"):
+        DockerRunner()
