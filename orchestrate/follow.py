@@ -131,9 +131,7 @@ def tuning(session: Session, name: str, console: Console) -> tuple[Any, list[Tri
     """
     from sagemaker.core.resources import HyperParameterTuningJob
 
-    job = HyperParameterTuningJob.get(
-        hyper_parameter_tuning_job_name=name, session=session.boto, region=session.region
-    )
+    job = HyperParameterTuningJob.get(hyper_parameter_tuning_job_name=name, session=session.boto, region=session.region)
     settings = job.hyper_parameter_tuning_job_config
     goal = settings.hyper_parameter_tuning_job_objective
     total = settings.resource_limits.max_number_of_training_jobs
@@ -164,12 +162,12 @@ def tuning(session: Session, name: str, console: Console) -> tuple[Any, list[Tri
 
 def trials(session: Session, tuning_job: str) -> list[Trial]:
     """Every trial that has been started, by number. An ended one whose objective is still to come counts as running."""
-    pages = session.client("sagemaker").get_paginator("list_training_jobs_for_hyper_parameter_tuning_job").paginate(
-        HyperParameterTuningJobName=tuning_job
+    pages = (
+        session.client("sagemaker")
+        .get_paginator("list_training_jobs_for_hyper_parameter_tuning_job")
+        .paginate(HyperParameterTuningJobName=tuning_job)
     )
-    return sorted(
-        (_trial(s) for page in pages for s in page["TrainingJobSummaries"]), key=lambda t: (t.number, t.name)
-    )
+    return sorted((_trial(s) for page in pages for s in page["TrainingJobSummaries"]), key=lambda t: (t.number, t.name))
 
 
 def best(found: Sequence[Trial], objective_type: str) -> Trial | None:

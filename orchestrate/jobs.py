@@ -134,9 +134,7 @@ def printable(request: Mapping[str, Any]) -> str:
     return json.dumps(request, indent=2)
 
 
-def _job(
-    session: Session, image: str, channels: Mapping[str, str], machine: Machine, output: str
-) -> dict[str, Any]:
+def _job(session: Session, image: str, channels: Mapping[str, str], machine: Machine, output: str) -> dict[str, Any]:
     return {
         "AlgorithmSpecification": {
             "TrainingImage": image,

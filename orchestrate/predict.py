@@ -1,6 +1,6 @@
 """Asks an endpoint what photographs show.
 
-    python orchestrate/predict.py --endpoint NAME PHOTOGRAPH... [--top-k 3] [--picture out.jpg]
+python orchestrate/predict.py --endpoint NAME PHOTOGRAPH... [--top-k 3] [--picture out.jpg]
 """
 
 from __future__ import annotations

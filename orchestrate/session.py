@@ -146,8 +146,7 @@ def _callers_role(caller: str) -> str:
     found = re.fullmatch(r"arn:(aws[a-z-]*):sts::(\d{12}):assumed-role/(AmazonSageMaker-ExecutionRole[^/]*)/.*", caller)
     if not found:
         raise InputError(
-            f"{caller} is no SageMaker execution role: name one with --role ARN or KENNEL_ROLE "
-            f"(infra/ creates it)"
+            f"{caller} is no SageMaker execution role: name one with --role ARN or KENNEL_ROLE (infra/ creates it)"
         )
     return f"arn:{found[1]}:iam::{found[2]}:role/service-role/{found[3]}"
 

@@ -38,8 +38,10 @@ def unpack(archive: Path, target: Path) -> None:
                                  f"its size: that is no archive of photographs")  # fmt: skip
             free = shutil.disk_usage(target.parent).free
             if total > free:
-                raise InputError(f"{archive} needs {total / _MIB:,.0f} MiB and {target.parent} has "
-                                 f"{free / _MIB:,.0f} MiB left: free some space or choose another --output")
+                raise InputError(
+                    f"{archive} needs {total / _MIB:,.0f} MiB and {target.parent} has "
+                    f"{free / _MIB:,.0f} MiB left: free some space or choose another --output"
+                )
             target.mkdir()
             for entry in entries:
                 if not entry.is_dir():

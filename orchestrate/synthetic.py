@@ -103,9 +103,7 @@ def _blobs(rng: np.random.Generator, width: int, height: int) -> Floats:
     return np.asarray(image, dtype=np.float32) / 255
 
 
-def _mask(
-    rng: np.random.Generator, shape: str, width: int, height: int, share: float
-) -> tuple[Floats, Floats, Floats]:
+def _mask(rng: np.random.Generator, shape: str, width: int, height: int, share: float) -> tuple[Floats, Floats, Floats]:
     """A shape of radius `share` of the shorter side, somewhere, turned: its mask, and coordinates of its own."""
     import numpy as np
 

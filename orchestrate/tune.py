@@ -154,9 +154,7 @@ def add_search_arguments(parser: argparse.ArgumentParser, trials: int) -> None:
     group.add_argument("--strategy", choices=["bayesian", "random"], default="bayesian", help="(default: bayesian)")
 
 
-def search_of(
-    args: argparse.Namespace, fixed: Mapping[str, str], defaults: Sequence[str] = ranges.DEFAULTS
-) -> Search:
+def search_of(args: argparse.Namespace, fixed: Mapping[str, str], defaults: Sequence[str] = ranges.DEFAULTS) -> Search:
     """The search that the command line asks for; `--seed` fixes it as it fixes training."""
     return check(Search(
         ranges.choose(args.ranges, fixed, defaults), args.trials, args.parallel, args.objective, args.strategy,
