@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from local_sagemaker import archive, arns, contract, storage
+from local_sagemaker import archive, arns, contract, storage, transitions
 from local_sagemaker.checkpoints import Checkpoints
 from local_sagemaker.errors import JobError
 from local_sagemaker.logs import LogStore
@@ -62,7 +62,7 @@ class TrainingJobs:
             },
             **more,
         }
-        _enter(record, "Starting", "Preparing the job")
+        transitions.enter(record, "Starting", "Preparing the job")
         if not self._records.create(KIND, name, record):
             return None
         run = TrainingRun(name, region, self._records, self._logs, self._runners, self._settings, on_end, self._forget)
@@ -86,7 +86,7 @@ class TrainingJobs:
                 self._runners.sweep(record["AlgorithmSpecification"]["TrainingImage"], base)
                 shutil.rmtree(base, ignore_errors=True)
                 with self._records.edit(KIND, name) as edited:
-                    _finish(edited, "Failed", "Failed", "Training job failed", KILLED)
+                    transitions.finish(edited, "Failed", "Failed", "Training job failed", KILLED)
 
     def shutdown(self) -> None:
         """Stops every job and waits for the last one."""
@@ -267,44 +267,22 @@ class TrainingRun:
         with self._lock, self._records.edit(KIND, self._name) as record:
             record["FinalMetricDataList"] = self._metrics.final()
             if reason is not None:
-                _finish(record, "Failed", "Failed", "Training job failed", reason[:REASON_LIMIT])
+                transitions.finish(record, "Failed", "Failed", "Training job failed", reason[:REASON_LIMIT])
             elif self._timed_out:
                 message = "Training job runtime exceeded MaxRuntimeInSeconds provided"
-                _finish(record, "Stopped", "MaxRuntimeExceeded", message)
+                transitions.finish(record, "Stopped", "MaxRuntimeExceeded", message)
             elif self._stop_grace_s is not None:
-                _finish(record, "Stopped", "Stopped", "Training job stopped")
+                transitions.finish(record, "Stopped", "Stopped", "Training job stopped")
             else:
-                _finish(record, "Completed", "Completed", "Training job completed")
+                transitions.finish(record, "Completed", "Completed", "Training job completed")
 
     def _edit(self, secondary: str, message: str, status: str | None = None, **members: Any) -> None:
         with self._records.edit(KIND, self._name) as record:
             record.update(members)
             if status:
                 record["TrainingJobStatus"] = status
-            _enter(record, secondary, message)
+            transitions.enter(record, secondary, message)
 
 
 def _base(records: Records, name: str) -> Path:
     return records.directory(KIND, name) / "ml"
-
-
-def _enter(record: Record, secondary: str, message: str) -> None:
-    """Ends the present secondary status and begins the next one."""
-    now = time.time()
-    transitions = record["SecondaryStatusTransitions"]
-    if transitions:
-        transitions[-1]["EndTime"] = now
-    transitions.append({"Status": secondary, "StartTime": now, "StatusMessage": message})
-    record["SecondaryStatus"] = secondary
-
-
-def _finish(record: Record, status: str, secondary: str, message: str, reason: str | None = None) -> None:
-    _enter(record, secondary, message if reason is None else f"{message}: {reason}")
-    now = time.time()
-    record["SecondaryStatusTransitions"][-1]["EndTime"] = now
-    record["TrainingJobStatus"] = status
-    record["TrainingEndTime"] = now
-    seconds = max(1, round(now - record.get("TrainingStartTime", now)))
-    record["TrainingTimeInSeconds"] = record["BillableTimeInSeconds"] = seconds
-    if reason is not None:
-        record["FailureReason"] = reason

@@ -213,6 +213,20 @@ def left_over(state: Path) -> list[psutil.Process]:
     return found
 
 
+def end_left_over(state: Path) -> list[psutil.Process]:
+    """Kills what is left below a state directory, the server included, and gives it.
+
+    So a test that fails leaves nothing behind either.
+    """
+    left = left_over(state)
+    url = daemon.running_url(state)
+    if url is not None:
+        left.append(psutil.Process(json.loads((state / "server.json").read_text())["pid"]))
+    for process in left:
+        process.kill()
+    return left
+
+
 @pytest.fixture(scope="session")
 def process_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("bin")
@@ -234,9 +248,11 @@ def start(process_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         return server
 
     yield up
+    left = []
     for server in started:
-        server.down()
-        assert left_over(server.state) == []
+        server.command("down", "--state", str(server.state))
+        left += end_left_over(server.state)
+    assert left == []
 
 
 @pytest.fixture(scope="session")

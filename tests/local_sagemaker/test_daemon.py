@@ -16,7 +16,7 @@ import pytest
 
 from local_sagemaker import daemon
 
-from .conftest import ROOT, Local, left_over, training_request, wait_for
+from .conftest import ROOT, Local, end_left_over, left_over, training_request, wait_for
 from .test_endpoints import ECHO, invoke
 from .test_tuning import create, request, trials
 
@@ -129,15 +129,18 @@ def test_a_signal_ends_a_server_in_the_foreground(tmp_path: Path, process_path: 
         text=True,
     )
     assert process.stdout
-    first, second = process.stdout.readline(), process.stdout.readline()
-    url = first.split()[-1]
-    assert second == f"export AWS_ENDPOINT_URL={url}\n"
-    server = Local(tmp_path, process_path, url=url)
-    server.printed(server.train(SLEEP), "ready")
-    os.kill(process.pid, number)
-    _, error = process.communicate(timeout=30)
+    try:
+        first, second = process.stdout.readline(), process.stdout.readline()
+        url = first.split()[-1]
+        assert second == f"export AWS_ENDPOINT_URL={url}\n"
+        server = Local(tmp_path, process_path, url=url)
+        server.printed(server.train(SLEEP), "ready")
+        os.kill(process.pid, number)
+        _, error = process.communicate(timeout=30)
+    finally:
+        left = end_left_over(tmp_path)
     assert (process.returncode, error) == (0, "")
-    assert left_over(tmp_path) == []
+    assert left == []
 
 
 def test_status_and_logs_are_read_with_and_without_a_server(start: Callable[..., Local]) -> None:
