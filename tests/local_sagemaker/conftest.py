@@ -116,10 +116,11 @@ class Local:
 
     def finished(self, name: str) -> dict[str, Any]:
         """The description of a training job when it has ended."""
-        return wait_for(
+        described: dict[str, Any] = wait_for(
             lambda: self.sagemaker.describe_training_job(TrainingJobName=name),
             lambda job: job["TrainingJobStatus"] in ("Completed", "Failed", "Stopped"),
         )
+        return described
 
     def lines(self, name: str) -> list[str]:
         """What a training job printed."""
@@ -162,10 +163,11 @@ class Local:
 
     def settled(self, name: str) -> dict[str, Any]:
         """The description of an endpoint that is no longer being created."""
-        return wait_for(
+        described: dict[str, Any] = wait_for(
             lambda: self.sagemaker.describe_endpoint(EndpointName=name),
             lambda endpoint: endpoint["EndpointStatus"] in ("InService", "Failed"),
         )
+        return described
 
 
 def unique(prefix: str) -> str:
