@@ -1,0 +1,126 @@
+"""A real local SageMaker whose `train` and `serve` are a few lines, so that tests of the scripts take seconds.
+
+`train` computes its "accuracy" from its hyperparameters; `--weight-decay 1` makes it fail, `--workers N` last N
+seconds. `serve` answers with the classes of the artifact and refuses what is no JPEG.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from local_sagemaker import daemon
+from orchestrate import options
+from orchestrate.session import Session, open_session
+from photographs import data_set
+
+ROOT = Path(__file__).resolve().parents[2]
+TRAIN = """\
+#!/usr/bin/env python3
+import json, math, pathlib, sys, time
+given = json.load(open("input/config/hyperparameters.json"))
+classes = sorted(p.name for p in pathlib.Path("input/data/train").iterdir())
+if float(given.get("weight-decay", 0)) == 1:
+    pathlib.Path("output/failure").write_text("the bowl is empty: fill it")
+    sys.exit(1)
+time.sleep(max(0, int(given.get("workers", 0))))
+accuracy = 1 - abs(math.log10(float(given.get("learning-rate", 0.003))) + 2) / 10
+print(f"epoch 1/1: train:loss=0.5 valid:loss={1 - accuracy} valid:accuracy={accuracy}", flush=True)
+metrics = {"valid:accuracy": accuracy, "test:accuracy": accuracy}
+document = {"classes": classes, "metrics": metrics, "hyperparameters": given,
+            "channels": sorted(p.name for p in pathlib.Path("input/data").iterdir())}
+pathlib.Path("model/model.json").write_text(json.dumps(document))
+if given.get("debug") == "true":
+    pathlib.Path("output/data/report.html").write_text("<h1>report</h1>")
+"""
+SERVE = """\
+#!/usr/bin/env python3
+import json, os
+from http.server import BaseHTTPRequestHandler, HTTPServer
+model = json.load(open("model/model.json"))
+if model["hyperparameters"].get("label-smoothing") == "0.9":
+    raise SystemExit("this model bites")
+class Handler(BaseHTTPRequestHandler):
+    def answer(self, status, document):
+        body = json.dumps(document).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def do_GET(self):
+        self.answer(200, {})
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if body[:3] != bytes([255, 216, 255]) or self.headers["Content-Type"] != "image/jpeg":
+            return self.answer(415, {"error": "that is no JPEG"})
+        most = int(self.headers["X-Amzn-SageMaker-Custom-Attributes"].removeprefix("top_k="))
+        answers = [{"label": c, "probability": 0.5 / (i + 1)} for i, c in enumerate(model["classes"])]
+        self.answer(200, {"predictions": answers[:most]})
+HTTPServer(("127.0.0.1", int(os.environ["SAGEMAKER_BIND_TO_PORT"])), Handler).serve_forever()
+"""
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def container(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of `train` and `serve`."""
+    folder = tmp_path_factory.mktemp("container")
+    for name, code in (("train", TRAIN), ("serve", SERVE)):
+        (folder / name).write_text(code)
+        (folder / name).chmod(0o755)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ready data set of three classes."""
+    return data_set(tmp_path_factory.mktemp("data"), {"train": 4, "valid": 2, "test": 2})
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, container: Path) -> Iterator[Path]:
+    """The state directory of a server that all tests share."""
+    state = tmp_path_factory.mktemp("state")
+    daemon.ensure(state, container)
+    yield state
+    daemon.stop(state)
+
+
+@pytest.fixture
+def local(server: Path, container: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
+    """A session with that server; the test runs in an empty directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LOCAL_SAGEMAKER_STATE", str(server))
+    monkeypatch.setenv("LOCAL_SAGEMAKER_PROCESS_PATH", str(container))
+    return open_session(options.parser(None).parse_args(["--local"]))
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Nothing of AWS, nor of the person who runs the tests."""
+    return {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "AWS_EC2_METADATA_DISABLED": "true", **more}
+
+
+@pytest.fixture
+def run(container: Path, tmp_path: Path) -> Run:
+    """Runs a script in the test's directory, with a server of the test's own state when `--local` is given."""
+
+    def call(name: str, *arguments: object, **more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, str(ROOT / "orchestrate" / f"{name}.py"), *map(str, arguments)],
+            cwd=tmp_path,
+            env=environment(LOCAL_SAGEMAKER_PROCESS_PATH=str(container), **more),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    return call
