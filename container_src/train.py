@@ -6,6 +6,7 @@ https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo.ht
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import signal
@@ -31,8 +32,10 @@ def main() -> None:
         sagemaker_training.errors.ClientError: bad input; sagemaker-training writes its message to
             /opt/ml/output/failure and exits 1. (A SystemExit would be reported as success.)
     """
-    from sagemaker_training import environment, errors
+    from sagemaker_training import environment, errors, logging_config
 
+    # It tells each string among the hyperparameters that is no JSON, and more of that kind; its errors are worth reading.
+    logging_config.get_logger().setLevel(logging.WARNING)
     env = environment.Environment()
     stop = threading.Event()
     # Python ignores SIGTERM as PID 1 unless it is handled. SageMaker sends SIGKILL 120 s after it.

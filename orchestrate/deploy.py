@@ -139,7 +139,7 @@ def _wait(session: Session, out: console.Console, name: str) -> None:
             endpoint.refresh()
             show(f"{name}: {endpoint.endpoint_status}, {time.monotonic() - begin:.0f} s")
     if endpoint.endpoint_status == "Failed":
-        for line in follow.LogReader(session, f"{ENDPOINT_LOGS}/{name}", "").read()[-_TAIL:]:
+        for line in follow.LogReader(session, f"{ENDPOINT_LOGS}/{name}", f"{jobs.VARIANT}/").read()[-_TAIL:]:
             out.say(f"  {line}")
         raise JobFailed(f"endpoint {name} ended Failed: {endpoint.failure_reason}; it was deleted again")
 

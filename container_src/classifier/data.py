@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
@@ -107,7 +106,7 @@ class Photographs(Dataset[tuple[torch.Tensor, int]]):
         except BadImage as error:
             where = f"{self.split.name}/{path.relative_to(self.split.root)}"
             raise InputError(f"the photograph {where} cannot be used: {error}; replace or remove the file") from None
-        return torch.from_numpy(np.array(pixels)), self.split.labels[i]
+        return torch.from_numpy(pixels), self.split.labels[i]
 
 
 def loader(

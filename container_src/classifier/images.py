@@ -136,7 +136,7 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _pixels(image: Image.Image, box: Box, side: int) -> Pixels:
-    return np.asarray(image.resize((side, side), Image.Resampling.BILINEAR, box=box))
+    return np.array(image.resize((side, side), Image.Resampling.BILINEAR, box=box))
 
 
 def _random_box(width: int, height: int, rng: random.Random) -> Box:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,12 @@ from orchestrate.session import Session
 from photographs import CLASSES, jpeg
 
 MACHINE = jobs.Machine("ml.m5.xlarge", 600)
-OUT = console.Console(json_output=True)
+
+
+@pytest.fixture
+def out(capsys: pytest.CaptureFixture[str]) -> console.Console:
+    """Prints for people to standard error, where `capsys` finds it."""
+    return console.Console(json_output=True)
 
 
 @pytest.fixture
@@ -25,17 +31,26 @@ def inputs(local: Session, data: Path) -> dict[str, str]:
     return channels.publish(local, str(data), Weights())
 
 
-def search(*texts: str, fixed: dict[str, str] | None = None, **settings: Any) -> tune.Search:
+def search(*texts: str, **settings: Any) -> tune.Search:
     chosen = tuple(ranges.parse(text) for text in texts)
     return tune.check(tune.Search(chosen, **settings))
 
 
-def trained(local: Session, inputs: dict[str, str], **hyperparameters: str) -> train.Trained:
-    given = {name.replace("_", "-"): value for name, value in hyperparameters.items()}
-    return train.train(local, OUT, jobs.unique_name("train"), "process", inputs, given, MACHINE)
+Train = Callable[..., train.Trained]
 
 
-def test_what_is_sent_is_what_is_printed(local: Session, inputs: dict[str, str]) -> None:
+@pytest.fixture
+def trained(local: Session, out: console.Console, inputs: dict[str, str]) -> Train:
+    """Trains with the given hyperparameters."""
+
+    def call(channels: dict[str, str] = inputs, **hyperparameters: str) -> train.Trained:
+        given = {name.replace("_", "-"): value for name, value in hyperparameters.items()}
+        return train.train(local, out, jobs.unique_name("train"), "process", channels, given, MACHINE)
+
+    return call
+
+
+def test_what_is_sent_is_what_is_printed(local: Session, inputs: dict[str, str], tmp_path: Path) -> None:
     sent: dict[str, Any] = {}
     for operation in ("CreateTrainingJob", "CreateHyperParameterTuningJob", "CreateModel", "CreateEndpointConfig"):
         local.boto.events.register(
@@ -51,10 +66,12 @@ def test_what_is_sent_is_what_is_printed(local: Session, inputs: dict[str, str])
         search("learning-rate=0.001:0.1:log", "batch-size=16,32", trials=1, strategy="random", seed=7),
     )
     name = jobs.unique_name("serve")
+    artifact = tmp_path / "model.tar.gz"
+    artifact.write_bytes(b"")
     requests = {
         "CreateTrainingJob": training,
         "CreateHyperParameterTuningJob": tuning,
-        "CreateModel": jobs.model(local, name, "process", "file:///nowhere/model.tar.gz"),
+        "CreateModel": jobs.model(local, name, "process", artifact.as_uri()),
         "CreateEndpointConfig": jobs.endpoint_config(name, "ml.g5.xlarge"),
     }
     for operation, request in requests.items():
@@ -64,11 +81,11 @@ def test_what_is_sent_is_what_is_printed(local: Session, inputs: dict[str, str])
 
 
 def test_search_then_train_with_its_best(
-    local: Session, inputs: dict[str, str], capsys: pytest.CaptureFixture[str]
+    local: Session, inputs: dict[str, str], capsys: pytest.CaptureFixture[str], out: console.Console
 ) -> None:
     name = jobs.unique_name("tune")
     looked_for = search("learning-rate=0.001:0.1:log", "epochs=2:3", trials=4, parallel=2)
-    tuned = tune.tune(local, OUT, name, inputs, {"optimizer": "sgd"}, MACHINE, looked_for)
+    tuned = tune.tune(local, out, name, inputs, {"optimizer": "sgd"}, MACHINE, looked_for)
     told = capsys.readouterr().err
     assert [trial.number for trial in tuned.trials] == [1, 2, 3, 4]
     assert all(f"trial {n}  " in told for n in (1, 2, 3, 4))
@@ -76,63 +93,63 @@ def test_search_then_train_with_its_best(
     assert tuned.hyperparameters == {"optimizer": "sgd", **tuned.best.hyperparameters}
     assert f"{name}/best.json" in tuned.best_json
     assert local.storage.size(tuned.best_json)
-    tune.show(tuned, OUT)
+    tune.show(tuned, out)
     assert "(best)" in capsys.readouterr().err
 
     chosen, image, from_tuning = tune.best_of(local, name)
     assert (chosen, image, from_tuning) == (tuned.hyperparameters, "process", inputs)
-    assert tune.attach(local, OUT, name) == tuned
+    assert tune.attach(local, out, name) == tuned
 
 
-def test_search_for_the_lowest_loss(local: Session, inputs: dict[str, str]) -> None:
+def test_search_for_the_lowest_loss(local: Session, inputs: dict[str, str], out: console.Console) -> None:
     looked_for = search("learning-rate=0.001:0.1:log", trials=3, objective="valid:loss", strategy="random")
-    tuned = tune.tune(local, OUT, jobs.unique_name("tune"), inputs, {}, MACHINE, looked_for)
+    tuned = tune.tune(local, out, jobs.unique_name("tune"), inputs, {}, MACHINE, looked_for)
     assert tuned.best.objective == min(t.objective for t in tuned.trials if t.objective is not None)
 
 
 def test_a_failed_trial_is_told_and_the_search_goes_on(
-    local: Session, inputs: dict[str, str], capsys: pytest.CaptureFixture[str]
+    local: Session, inputs: dict[str, str], capsys: pytest.CaptureFixture[str], out: console.Console
 ) -> None:
     looked_for = search("weight-decay=0,1", trials=6, strategy="random")
-    tuned = tune.tune(local, OUT, jobs.unique_name("tune"), inputs, {}, MACHINE, looked_for)
+    tuned = tune.tune(local, out, jobs.unique_name("tune"), inputs, {}, MACHINE, looked_for)
     statuses = {t.hyperparameters["weight-decay"]: t.status for t in tuned.trials}
     assert statuses == {"0": "Completed", "1": "Failed"}
     assert "the bowl is empty" in capsys.readouterr().err
 
 
-def test_a_search_without_a_single_value(local: Session, inputs: dict[str, str]) -> None:
+def test_a_search_without_a_single_value(local: Session, inputs: dict[str, str], out: console.Console) -> None:
     looked_for = search("learning-rate=0.001:0.1:log", trials=2)
     name = jobs.unique_name("tune")
     with pytest.raises(JobFailed, match=f"tuning job {name} ended"):
-        tune.tune(local, OUT, name, inputs, {"weight-decay": "1"}, MACHINE, looked_for)
+        tune.tune(local, out, name, inputs, {"weight-decay": "1"}, MACHINE, looked_for)
     with pytest.raises(InputError, match="has no best trial"):
         tune.best_of(local, name)
 
 
 def test_training_tells_its_log_and_fetches_its_results(
-    local: Session, inputs: dict[str, str], capsys: pytest.CaptureFixture[str]
+    local: Session, inputs: dict[str, str], capsys: pytest.CaptureFixture[str], out: console.Console, trained: Train
 ) -> None:
-    done = trained(local, inputs, learning_rate="0.01", debug="true")
+    done = trained(learning_rate="0.01", debug="true")
     told = capsys.readouterr().err
     assert "epoch 1/1: train:loss=0.5" in told and "[Completed]" in told
     assert done.training.metrics["valid:accuracy"] == pytest.approx(1.0)
     assert train.measured(done) == {"valid:accuracy": 1.0, "test:accuracy": 1.0}
     assert done.results.model["classes"] == list(CLASSES)
     assert done.results.report and "<h1>" in done.results.report.read_text()
-    train.show(done, OUT)
+    train.show(done, out)
     assert "test:accuracy=1.0000" in capsys.readouterr().err
 
 
-def test_training_without_the_hook_has_no_report(local: Session, inputs: dict[str, str]) -> None:
-    assert trained(local, inputs, debug="false").results.report is None
+def test_training_without_the_hook_has_no_report(local: Session, inputs: dict[str, str], trained: Train) -> None:
+    assert trained(debug="false").results.report is None
 
 
-def test_a_failed_training_says_why(local: Session, inputs: dict[str, str]) -> None:
+def test_a_failed_training_says_why(local: Session, inputs: dict[str, str], trained: Train) -> None:
     with pytest.raises(JobFailed, match="the bowl is empty: fill it"):
-        trained(local, inputs, weight_decay="1")
+        trained(weight_decay="1")
 
 
-def test_weights_of_a_file_become_a_channel(local: Session, data: Path, tmp_path: Path) -> None:
+def test_weights_of_a_file_become_a_channel(local: Session, data: Path, tmp_path: Path, trained: Train) -> None:
     folder = tmp_path / "some where"  # with a neighbour, which the job must not see
     folder.mkdir()
     (folder / "resnet34-89abcdef.pth").write_bytes(b"weights")
@@ -140,7 +157,7 @@ def test_weights_of_a_file_become_a_channel(local: Session, data: Path, tmp_path
     weights = channels.parse_weights(str(folder / "resnet34-89abcdef.pth"), "resnet34")
     assert weights.hyperparameter == "pretrained"
     inputs = channels.publish(local, str(data), weights)
-    done = trained(local, inputs, model="resnet34")
+    done = trained(model="resnet34")
     assert done.results.model["channels"] == ["test", "train", "valid", "weights"]
     assert [name for name, _ in local.storage.list(inputs["weights"])] == ["resnet34-89abcdef.pth"]
 
@@ -161,14 +178,16 @@ def test_data_by_its_uri(local: Session, data: Path, inputs: dict[str, str]) -> 
 
 
 @pytest.fixture
-def endpoint(local: Session, inputs: dict[str, str]) -> deploy.Deployed:
+def endpoint(local: Session, inputs: dict[str, str], out: console.Console) -> deploy.Deployed:
     name = jobs.unique_name("train")
-    train.train(local, OUT, name, "process", inputs, {}, MACHINE)
+    train.train(local, out, name, "process", inputs, {}, MACHINE)
     image, artifact = deploy.of_training(local, name)
-    return deploy.deploy(local, OUT, jobs.unique_name("serve"), image, artifact, "ml.m5.large")
+    return deploy.deploy(local, out, jobs.unique_name("serve"), image, artifact, "ml.m5.large")
 
 
-def test_deploy_predict_and_clean(local: Session, endpoint: deploy.Deployed, data: Path, tmp_path: Path) -> None:
+def test_deploy_predict_and_clean(
+    local: Session, endpoint: deploy.Deployed, data: Path, tmp_path: Path, out: console.Console
+) -> None:
     photographs = [data / "test" / name / "0.jpg" for name in CLASSES]
     answers = predict.predict(local, endpoint.endpoint, photographs, top_k=2)
     assert [a.labels for a in answers] == [((CLASSES[0], 0.5), (CLASSES[1], 0.25))] * 3
@@ -192,34 +211,36 @@ def test_deploy_predict_and_clean(local: Session, endpoint: deploy.Deployed, dat
 
     items = [item for item in clean.find(local) if item.name == endpoint.endpoint]
     assert [item.kind for item in items] == ["Endpoint", "EndpointConfig", "Model"]
-    clean.clean(local, items, OUT)
+    clean.clean(local, items, out)
     assert not [item for item in clean.find(local) if item.name == endpoint.endpoint]
-    clean.clean(local, items, OUT)  # what is gone is gone
+    clean.clean(local, items, out)  # what is gone is gone
 
 
 def test_a_failed_endpoint_tells_its_log_and_leaves_nothing(
-    local: Session, inputs: dict[str, str], capsys: pytest.CaptureFixture[str]
+    local: Session, inputs: dict[str, str], capsys: pytest.CaptureFixture[str], out: console.Console, trained: Train
 ) -> None:
-    done = trained(local, inputs, label_smoothing="0.9")
+    done = trained(label_smoothing="0.9")
     name = jobs.unique_name("serve")
     with pytest.raises(JobFailed, match=f"endpoint {name} ended Failed"):
-        deploy.deploy(local, OUT, name, "process", done.training.artifact, "ml.m5.large")
+        deploy.deploy(local, out, name, "process", done.training.artifact, "ml.m5.large")
     assert "this model bites" in capsys.readouterr().err
     assert not [item for item in clean.find(local) if item.name == name]
 
 
 def test_what_stood_there_before_survives_a_failed_deployment(
-    local: Session, endpoint: deploy.Deployed, data: Path
+    local: Session, endpoint: deploy.Deployed, data: Path, out: console.Console
 ) -> None:
     with pytest.raises(Exception, match="already exist"):
-        deploy.deploy(local, OUT, endpoint.endpoint, "process", endpoint.artifact, "ml.m5.large")
+        deploy.deploy(local, out, endpoint.endpoint, "process", endpoint.artifact, "ml.m5.large")
     predict.predict(local, endpoint.endpoint, [data / "test" / CLASSES[0] / "0.jpg"])
 
 
 def test_only_what_is_tagged_is_cleaned_and_a_search_goes_with_its_trials(
-    local: Session, inputs: dict[str, str]
+    local: Session, inputs: dict[str, str], out: console.Console
 ) -> None:
-    local.client("sagemaker").create_model(ModelName="a-stranger", ExecutionRoleArn=local.role)
+    local.client("sagemaker").create_model(
+        ModelName="a-stranger", ExecutionRoleArn=local.role, PrimaryContainer={"Image": "process"}
+    )
     running, alone = jobs.unique_name("tune"), jobs.unique_name("train")
     request = tune.request(local, running, inputs, {"workers": "60"}, MACHINE, search("epochs=1:2", trials=2))
     jobs.create(local, "CreateHyperParameterTuningJob", request)
@@ -233,7 +254,7 @@ def test_only_what_is_tagged_is_cleaned_and_a_search_goes_with_its_trials(
         ("training job", alone, "stop"),
     ]
     assert "a-stranger" not in {item.name for item in items}
-    clean.clean(local, mine, OUT)
+    clean.clean(local, mine, out)
     with pytest.raises(JobFailed, match="Stopped"):
-        follow.training(local, alone, OUT)
+        follow.training(local, alone, out)
     local.client("sagemaker").delete_model(ModelName="a-stranger")
