@@ -34,7 +34,7 @@ def main() -> None:
     """
     from sagemaker_training import environment, errors, logging_config
 
-    # It tells each string among the hyperparameters that is no JSON, and more of that kind; its errors are worth reading.
+    # It tells of each string among the hyperparameters that it is no JSON; its errors are worth reading.
     logging_config.get_logger().setLevel(logging.WARNING)
     env = environment.Environment()
     stop = threading.Event()
