@@ -28,7 +28,9 @@ class Console:
         stream = sys.stderr if json_output else sys.stdout
         # Elsewhere than on a terminal rich would cut lines at 80 columns, paths and log lines included.
         width = None if stream.isatty() else 240
-        self._rich: RichConsole = RichConsole(file=stream, width=width, highlight=False, markup=False, emoji=False)
+        self._rich: RichConsole = RichConsole(
+            stderr=json_output, width=width, highlight=False, markup=False, emoji=False
+        )
 
     def say(self, text: str = "", style: str | None = None) -> None:
         """One line (or several) as it is."""

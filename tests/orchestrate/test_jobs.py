@@ -157,7 +157,7 @@ def test_weights_of_a_file_become_a_channel(local: Session, data: Path, tmp_path
     weights = channels.parse_weights(str(folder / "resnet34-89abcdef.pth"), "resnet34")
     assert weights.hyperparameter == "pretrained"
     inputs = channels.publish(local, str(data), weights)
-    done = trained(model="resnet34")
+    done = trained(inputs, model="resnet34")
     assert done.results.model["channels"] == ["test", "train", "valid", "weights"]
     assert [name for name, _ in local.storage.list(inputs["weights"])] == ["resnet34-89abcdef.pth"]
 
