@@ -113,6 +113,7 @@ def main() -> None:
         image = args.image or image
     else:
         image, artifact = session.require_image(), args.artifact
+    session.require_role()
     price = session.usd_per_hour(args.instance_type)
     out.say(pricing.by_the_hour(price, args.instance_type))
     if args.dry_run:

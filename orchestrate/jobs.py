@@ -96,7 +96,7 @@ def model(session: Session, name: str, image: str, artifact: str) -> dict[str, A
     return {
         "ModelName": name,
         "PrimaryContainer": {"Image": image, "ModelDataUrl": artifact},
-        "ExecutionRoleArn": session.role,
+        "ExecutionRoleArn": session.require_role(),
         "Tags": TAGS,
     }
 
@@ -141,7 +141,7 @@ def _job(session: Session, image: str, channels: Mapping[str, str], machine: Mac
             "TrainingInputMode": "File",
             "MetricDefinitions": metrics.definitions(),
         },
-        "RoleArn": session.role,
+        "RoleArn": session.require_role(),
         "InputDataConfig": [
             {
                 "ChannelName": channel,

@@ -211,6 +211,7 @@ def main() -> None:
     keep_server = False
     try:
         session.require_image()
+        session.require_role()
         price = session.usd_per_hour(plan.machine.instance_type)
         hours = plan.machine.max_runtime_s / 3600
         out.say(pricing.at_most(price, plan.search.trials + 1, hours, plan.machine.instance_type))

@@ -35,8 +35,8 @@ class Session:
     boto: Any
     """boto3.Session; the SDK's resources take it too"""
     region: str
-    role: str
-    """ARN under which jobs and endpoints run"""
+    role: str | None
+    """ARN under which jobs and endpoints run; None where the caller has none of that kind"""
     root: str
     """URI under which everything is written"""
     image: str | None
@@ -66,6 +66,14 @@ class Session:
                 "(ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME:TAG), or --local to run on this machine"
             )
         return self.image
+
+    def require_role(self) -> str:
+        """Raises InputError when jobs and endpoints would have no role to run under."""
+        if not self.role:
+            raise InputError(
+                "you are no SageMaker execution role: name one with --role ARN or KENNEL_ROLE (infra/ creates one)"
+            )
+        return self.role
 
     def close(self) -> None:
         """Stops the server if this session started it; a server that was there before stays."""
@@ -141,13 +149,11 @@ def _on_aws(args: argparse.Namespace, root: str | None, dry: bool) -> Session:
     )
 
 
-def _callers_role(caller: str) -> str:
+def _callers_role(caller: str) -> str | None:
     """The execution role behind `arn:aws:sts::ACCOUNT:assumed-role/NAME/SESSION`, as notebooks on SageMaker have it."""
     found = re.fullmatch(r"arn:(aws[a-z-]*):sts::(\d{12}):assumed-role/(AmazonSageMaker-ExecutionRole[^/]*)/.*", caller)
     if not found:
-        raise InputError(
-            f"{caller} is no SageMaker execution role: name one with --role ARN or KENNEL_ROLE (infra/ creates it)"
-        )
+        return None
     return f"arn:{found[1]}:iam::{found[2]}:role/service-role/{found[3]}"
 
 

@@ -9,6 +9,7 @@ before. The smdebug hook and the profiler are on; --debug false trains without.
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -96,35 +97,44 @@ def main() -> None:
         # A tuning job's best is only known to the API, so that a dry run has to ask it too.
         session = open_session(args, dry=args.dry_run and not args.from_tuning)
         options.say_notes(out, session)
-        best: dict[str, str] = {}
-        inputs: dict[str, str] = {}
-        image = args.image
-        if args.from_tuning:
-            best, tuned_image, inputs = tune.best_of(session, args.from_tuning)
-            image = image or tuned_image
-        image = image or session.require_image()
-        hyperparameters = {**best, "debug": "true", **given}
-        Config.parse(hyperparameters)
+        session.require_role()
         price = session.usd_per_hour(machine.instance_type)
         out.say(pricing.at_most(price, 1, machine.max_runtime_s / 3600, machine.instance_type))
-        send = not args.dry_run
-        if args.data:
-            # The tuning job's other inputs (weights) stay, its splits do not mix with those of another data set.
-            others = {channel: uri for channel, uri in inputs.items() if channel not in channels.SPLITS}
-            inputs = others | channels.publish(session, args.data, weights, send)
-        else:
-            inputs |= channels.publish_weights(session, weights, send)
+        if price != 0 and not args.dry_run:
+            console.confirm("Start the training job?", args.yes)
+        image, inputs, hyperparameters = _job_of(session, args, given, weights)
         if args.dry_run:
             request = jobs.training(session, jobs.check_name(name), image, inputs, hyperparameters, machine)
             print(jobs.printable(request))
             return
-        if price != 0:
-            console.confirm("Start the training job?", args.yes)
         with options.goes_on(out, session, "train.py", name):
             trained = train(session, out, name, image, inputs, hyperparameters, machine)
     show(trained, out)
     out.result(document(trained))
     out.say(f"next: python orchestrate/deploy.py {session.flags} --from-training {trained.training.name}")
+
+
+def _job_of(
+    session: Session, args: argparse.Namespace, given: Mapping[str, str], weights: channels.Weights
+) -> tuple[str, dict[str, str], dict[str, str]]:
+    """(image, channel -> URI, hyperparameters), of the tuning job where the command line does not say otherwise."""
+    best: dict[str, str] = {}
+    inputs: dict[str, str] = {}
+    image = args.image
+    if args.from_tuning:
+        best, tuned_image, inputs = tune.best_of(session, args.from_tuning)
+        image = image or tuned_image
+    image = image or session.require_image()
+    hyperparameters = {**best, "debug": "true", **given}
+    Config.parse(hyperparameters)
+    send = not args.dry_run
+    if args.data:
+        # The tuning job's other inputs (weights) stay, its splits do not mix with those of another data set.
+        others = {channel: uri for channel, uri in inputs.items() if channel not in channels.SPLITS}
+        inputs = others | channels.publish(session, args.data, weights, send)
+    else:
+        inputs |= channels.publish_weights(session, weights, send)
+    return image, inputs, hyperparameters
 
 
 if __name__ == "__main__":

@@ -183,14 +183,15 @@ def main() -> None:
         session = open_session(args, dry=args.dry_run)
         options.say_notes(out, session)
         session.require_image()
+        session.require_role()
         price = session.usd_per_hour(machine.instance_type)
         out.say(pricing.at_most(price, search.trials, machine.max_runtime_s / 3600, machine.instance_type))
+        if price != 0 and not args.dry_run:
+            console.confirm(f"Start {search.trials} training jobs?", args.yes)
         inputs = channels.publish(session, data, weights, send=not args.dry_run)
         if args.dry_run:
             print(jobs.printable(request(session, name, inputs, fixed, machine, search)))
             return
-        if price != 0:
-            console.confirm(f"Start {search.trials} training jobs?", args.yes)
         with options.goes_on(out, session, "tune.py", name):
             tuned = tune(session, out, name, inputs, fixed, machine, search)
     show(tuned, out)

@@ -30,6 +30,7 @@ def is_running(folder: Path) -> bool:
     return daemon.running_url(folder / "runs" / ".sagemaker") is not None
 
 
+@pytest.mark.slow
 def test_step_by_step(run: Run, data: Path, tmp_path: Path) -> None:
     def ok(name: str, *arguments: object) -> str:
         done = run(name, "--local", *arguments)

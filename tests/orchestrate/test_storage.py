@@ -93,7 +93,7 @@ def test_a_data_set_is_uploaded_once(aws: None, data: Path, monkeypatch: pytest.
 
 def test_the_role_of_a_notebook_on_sagemaker(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="--role ARN or KENNEL_ROLE"):
-        on_aws()
+        on_aws().require_role()
     monkeypatch.setenv("KENNEL_ROLE", ROLE)
     assert on_aws().role == ROLE
     monkeypatch.delenv("KENNEL_ROLE")
