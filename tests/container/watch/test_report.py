@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import torch
+
 from classifier.evaluation import Evaluation
 from classifier.training import Epoch, Step
 from classifier.watch import report, rules

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import torch
+
 from classifier.evaluation import Evaluation
 from classifier.training import Epoch, Step
 from classifier.watch.profiler import Sample
