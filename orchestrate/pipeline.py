@@ -4,7 +4,8 @@
     python orchestrate/pipeline.py --image URI --data DIR|URI --yes
 
 --data takes a data set that is ready, --source makes one as prepare.py does. Hyperparameters given as options hold for
-every trial and the training; the search finds the others. With --local the server on this machine ends with the
+every trial and the training; the search finds the others, in tune.py's ranges or, with --freeze-backbone false, in
+those of a whole network: learning-rate 0.0003 to 0.01 (log), batch-size 16, 32 or 64, epochs 4 to 10. With --local the server on this machine ends with the
 pipeline if the pipeline started it.
 """
 
@@ -18,7 +19,21 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orchestrate import channels, console, deploy, jobs, options, predict, prepare, pricing, storage, train, tune
+from classifier.config import Config
+from orchestrate import (
+    channels,
+    console,
+    deploy,
+    jobs,
+    options,
+    predict,
+    prepare,
+    pricing,
+    ranges,
+    storage,
+    train,
+    tune,
+)
 from orchestrate.channels import Weights
 from orchestrate.errors import InputError
 from orchestrate.jobs import Machine
@@ -183,13 +198,14 @@ def _plan(args: argparse.Namespace) -> Plan:
         raise InputError("give either --data (a data set that is ready) or --source (what to make one of)")
     fixed, weights = options.hyperparameters(args)
     seed = int(fixed.get("seed", 0))
+    trains_backbone = not Config.parse(fixed).freeze_backbone
     return Plan(
         data=args.data, source=prepare.source_of(args, seed) if args.source else None,
         valid=args.valid, test=args.test, seed=seed, drop_bad=args.drop_bad,
         # Debugging concerns the one training; a hook in every trial would only slow the search.
         fixed={name: value for name, value in fixed.items() if name != "debug"}, debug=fixed.get("debug", "true"),
         weights=weights,
-        search=tune.search_of(args, fixed), machine=options.machine(args),
+        search=tune.search_of(args, fixed, ranges.WHOLE_NETWORK if trains_backbone else ranges.DEFAULTS), machine=options.machine(args),
         endpoint_type=args.endpoint_instance_type, keep=args.keep,
     )  # fmt: skip
 

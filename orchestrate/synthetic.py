@@ -27,7 +27,7 @@ CLASSES = (
 )  # fmt: skip
 _CORNERS = {"square": 4, "triangle": 3, "hexagon": 6}
 # Of the hue circle: with six classes neighbours are 0.17 apart, so that colour helps and does not decide.
-_HUE_SPREAD = 0.06
+_HUE_SPREAD = 0.045
 
 
 @dataclass(frozen=True)
