@@ -12,9 +12,8 @@ venv:  ## the virtual environment, from the lock; nothing when it is up to date
 	@$(PYTHON) requirements/bootstrap.py
 
 demo: venv  ## generate data, tune, train profiled, deploy, predict, clean up: all on this machine
-	@$(BIN)/python orchestrate/pipeline.py --local --source synthetic --per-class 100 --image-size 64 \
-		--weights none --freeze-backbone false --range learning-rate=0.0005:0.01:log --range epochs=4:8 \
-		--trials 4 --yes
+	@$(BIN)/python orchestrate/pipeline.py --local --source synthetic --weights none --freeze-backbone false \
+		--image-size 64 --trials 4 --yes
 
 test: venv  ## every test that needs no container engine
 	@$(BIN)/python -m pytest -m "not engine"
