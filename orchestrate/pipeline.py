@@ -5,8 +5,8 @@
 
 --data takes a data set that is ready, --source makes one as prepare.py does. Hyperparameters given as options hold for
 every trial and the training; the search finds the others, in tune.py's ranges or, with --freeze-backbone false, in
-those of a whole network: learning-rate 0.0003 to 0.01 (log), batch-size 16, 32 or 64, epochs 4 to 10. With --local the server on this machine ends with the
-pipeline if the pipeline started it.
+those of a whole network: learning-rate 0.0003 to 0.01 (log), batch-size 16, 32 or 64, epochs 4 to 10. With --local the
+server on this machine ends with the pipeline if the pipeline started it.
 """
 
 from __future__ import annotations
@@ -198,14 +198,14 @@ def _plan(args: argparse.Namespace) -> Plan:
         raise InputError("give either --data (a data set that is ready) or --source (what to make one of)")
     fixed, weights = options.hyperparameters(args)
     seed = int(fixed.get("seed", 0))
-    trains_backbone = not Config.parse(fixed).freeze_backbone
+    defaults = ranges.DEFAULTS if Config.parse(fixed).freeze_backbone else ranges.WHOLE_NETWORK
     return Plan(
         data=args.data, source=prepare.source_of(args, seed) if args.source else None,
         valid=args.valid, test=args.test, seed=seed, drop_bad=args.drop_bad,
         # Debugging concerns the one training; a hook in every trial would only slow the search.
         fixed={name: value for name, value in fixed.items() if name != "debug"}, debug=fixed.get("debug", "true"),
         weights=weights,
-        search=tune.search_of(args, fixed, ranges.WHOLE_NETWORK if trains_backbone else ranges.DEFAULTS), machine=options.machine(args),
+        search=tune.search_of(args, fixed, defaults), machine=options.machine(args),
         endpoint_type=args.endpoint_instance_type, keep=args.keep,
     )  # fmt: skip
 
