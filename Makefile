@@ -12,8 +12,8 @@ venv:  ## the virtual environment, from the lock; nothing when it is up to date
 	@$(PYTHON) requirements/bootstrap.py
 
 demo: venv  ## generate data, tune, train profiled, deploy, predict, clean up: all on this machine
-	@$(BIN)/python orchestrate/pipeline.py --local --source synthetic --weights none --freeze-backbone false \
-		--image-size 64 --trials 4 --yes
+	@$(BIN)/python orchestrate/pipeline.py --local --source synthetic --per-class 140 --image-size 64 \
+		--weights none --freeze-backbone false --trials 4 --seed 1 --yes
 
 test: venv  ## every test that needs no container engine
 	@$(BIN)/python -m pytest -m "not engine"

@@ -141,11 +141,12 @@ def run(
         model_dir, model=config.model, classes=classes, preprocessing=preprocessing, metrics=measured,
         provenance=provenance, state=net.state_dict(),
     )  # fmt: skip
-    say(f"artifact: {model_dir / artifact.WEIGHTS} and {artifact.DESCRIPTION}")
+    # By name: the platform collects both directories, and their paths in the container are gone afterwards.
+    say(f"artifact: {artifact.WEIGHTS} and {artifact.DESCRIPTION}")
     if recorder:
         summary = {**provenance, "metrics": measured, "judged_split": judged_split}
         page, findings = recorder.report(summary, classes, judged.confusion)
         for finding in findings:
             if finding.fired:
                 say(f"finding: {finding.rule} fired at {finding.fired} of {finding.points}: {finding.advice}")
-        say(f"report: {page}")
+        say(f"report: {page.name}")
