@@ -84,7 +84,7 @@ def test_generated_photographs(tmp_path: Path) -> None:
 def test_dogs(tmp_path: Path, dogs: Path, resnet18_weights: Path) -> None:
     document = pipeline(
         tmp_path, "--data", dogs, "--weights", resnet18_weights, "--image-size", 160, "--trials", 2,
-        "--range", "epochs=3:5", "--range", "learning-rate=0.002:0.02:log",
+        "--range", "epochs=5:6", "--range", "learning-rate=0.005:0.02:log", "--range", "batch-size=16,32",
     )  # fmt: skip
     assert document["training"]["metrics"]["test:accuracy"] >= 0.68
     assert document["training"]["results"]["model"]["provenance"]["pretrained_weights"] == resnet18_weights.name
