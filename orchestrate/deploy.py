@@ -14,8 +14,9 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 
-from orchestrate import console, follow, jobs, options, pricing
+from orchestrate import console, follow, inference_ami, jobs, options, pricing
 from orchestrate.errors import InputError, JobFailed
+from orchestrate.inference_ami import Host
 from orchestrate.session import Session, open_session
 
 ENDPOINT_LOGS = "/aws/sagemaker/Endpoints"
@@ -34,16 +35,23 @@ class Deployed:
 
 
 def deploy(
-    session: Session, out: console.Console, name: str, image: str, artifact: str, instance_type: str
-) -> Deployed:
+    session: Session, out: console.Console, name: str, image: str, artifact: str, instance_type: str,
+    ami: str | None = None,
+) -> Deployed:  # fmt: skip
     """Creates model, configuration and endpoint, and waits until it is in service.
 
+    `ami`: InferenceAmiVersion of the host; None chooses by the instance type.
+
     Raises:
-        JobFailed: it is not; what was created is deleted again, also on Ctrl-C.
+        InputError: the image cannot use such an instance, or SageMaker has no such AMI.
+        JobFailed: it is not in service; what was created is deleted again, also on Ctrl-C.
     """
     begin = time.monotonic()
+    host = inference_ami.choose(instance_type, ami)
+    if host.note:
+        out.say(host.note)
     with ExitStack() as half_made:
-        for operation, request in requests(session, name, image, artifact, instance_type):
+        for operation, request in requests(session, name, image, artifact, instance_type, host):
             jobs.create(session, operation, request)
             half_made.callback(delete, session, operation.removeprefix("Create"), name)
         _wait(session, out, name)
@@ -52,13 +60,13 @@ def deploy(
 
 
 def requests(
-    session: Session, name: str, image: str, artifact: str, instance_type: str
+    session: Session, name: str, image: str, artifact: str, instance_type: str, host: Host
 ) -> list[tuple[str, dict[str, object]]]:
     """(operation, request), in the order in which they are sent."""
     jobs.check_name(name)
     return [
         ("CreateModel", jobs.model(session, name, image, artifact)),
-        ("CreateEndpointConfig", jobs.endpoint_config(name, instance_type)),
+        ("CreateEndpointConfig", jobs.endpoint_config(name, instance_type, host.ami)),
         ("CreateEndpoint", jobs.endpoint(name)),
     ]
 
@@ -102,8 +110,12 @@ def main() -> None:
     what.add_argument("--artifact", metavar="URI", help="a model.tar.gz")
     parser.add_argument("--name", help="of the endpoint (default: kennel-DATE-TIME-XXXX)")
     parser.add_argument("--instance-type", default="ml.m5.large", help="(default: ml.m5.large)")
+    parser.add_argument(
+        "--inference-ami", metavar="VERSION", help="InferenceAmiVersion of the host (default: by the instance type)"
+    )
     options.add_run(parser)
     args = parser.parse_args()
+    host = inference_ami.choose(args.instance_type, args.inference_ami)
     out = console.Console(args.json or args.dry_run)
     name = args.name or jobs.unique_name("serve")
     session = open_session(args, dry=args.dry_run and not args.from_training)
@@ -117,11 +129,13 @@ def main() -> None:
     price = session.usd_per_hour(args.instance_type)
     out.say(pricing.by_the_hour(price, args.instance_type))
     if args.dry_run:
-        print(jobs.printable(dict(requests(session, name, image, artifact, args.instance_type))))
+        if host.note:
+            out.say(host.note)
+        print(jobs.printable(dict(requests(session, name, image, artifact, args.instance_type, host))))
         return
     if price != 0:
         console.confirm("Start the endpoint?", args.yes)
-    deployed = deploy(session, out, name, image, artifact, args.instance_type)
+    deployed = deploy(session, out, name, image, artifact, args.instance_type, args.inference_ami)
     out.say(f"endpoint {deployed.endpoint} is in service after {deployed.seconds:.0f} s")
     out.say(f"ask it:    python orchestrate/predict.py {session.flags} --endpoint {deployed.endpoint} PHOTOGRAPH")
     out.say(f"delete it: python orchestrate/clean.py {session.flags} {deployed.endpoint}")

@@ -22,10 +22,6 @@ TAGS = [{"Key": "project", "Value": "kennel"}]
 OBJECTIVES = {"valid:accuracy": "Maximize", "valid:loss": "Minimize"}
 VARIANT = "AllTraffic"
 VOLUME_GB = 30
-# CUDA 12 needs driver 525 or newer, and these families start with 470 unless told otherwise. Families that came later
-# start with a newer driver than the one named here.
-_OLD_DRIVER_FAMILIES = ("g4dn", "g5", "g6", "p3", "p4d", "p4de", "p5")
-_GPU_AMI = "al2-ami-sagemaker-inference-gpu-2-1"
 _NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")
 
 
@@ -94,8 +90,11 @@ def model(session: Session, name: str, image: str, artifact: str) -> dict[str, A
     }
 
 
-def endpoint_config(name: str, instance_type: str) -> dict[str, Any]:
-    """CreateEndpointConfig of one instance with the model of the same name."""
+def endpoint_config(name: str, instance_type: str, inference_ami: str | None) -> dict[str, Any]:
+    """CreateEndpointConfig of one instance with the model of the same name.
+
+    `inference_ami`: InferenceAmiVersion, None for the one that the instance type starts with.
+    """
     variant: dict[str, Any] = {
         "VariantName": VARIANT,
         "ModelName": name,
@@ -103,8 +102,8 @@ def endpoint_config(name: str, instance_type: str) -> dict[str, Any]:
         "InstanceType": instance_type,
         "ContainerStartupHealthCheckTimeoutInSeconds": 600,
     }
-    if instance_type.split(".")[1:2] and instance_type.split(".")[1] in _OLD_DRIVER_FAMILIES:
-        variant["InferenceAmiVersion"] = _GPU_AMI
+    if inference_ami:
+        variant["InferenceAmiVersion"] = inference_ami
     return {"EndpointConfigName": name, "ProductionVariants": [variant], "Tags": TAGS}
 
 
@@ -116,8 +115,8 @@ def endpoint(name: str) -> dict[str, Any]:
 def create(session: Session, operation: str, request: Mapping[str, Any]) -> None:
     """Sends one of the requests above, exactly.
 
-    With boto3, not with the SageMaker SDK's typed resources, which are for what follows: on the way their `create` (3.27)
-    leaves out what is false in Python, so that `RandomSeed: 0` would be printed and never sent.
+    With boto3, not with the SageMaker SDK's typed resources, which are for what follows: on the way their `create`
+    (3.27) leaves out what is false in Python, so that `RandomSeed: 0` would be printed and never sent.
     """
     from botocore import xform_name
 

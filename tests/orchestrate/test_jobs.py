@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from local_sagemaker import validation
-from orchestrate import channels, clean, console, deploy, follow, jobs, predict, ranges, train, tune
+from orchestrate import channels, clean, console, deploy, follow, inference_ami, jobs, predict, ranges, train, tune
 from orchestrate.channels import Weights
 from orchestrate.errors import InputError, JobFailed
 from orchestrate.session import Session
@@ -63,7 +63,8 @@ def test_what_is_sent_is_what_is_printed(local: Session, inputs: dict[str, str],
         inputs,
         {"epochs": "1"},
         MACHINE,
-        search("learning-rate=0.001:0.1:log", "batch-size=16,32", trials=1, strategy="random", seed=0),  # 0: what is false in Python is sent too
+        # Seed 0: what is false in Python is sent too.
+        search("learning-rate=0.001:0.1:log", "batch-size=16,32", trials=1, strategy="random", seed=0),
     )
     name = jobs.unique_name("serve")
     artifact = tmp_path / "model.tar.gz"
@@ -72,7 +73,7 @@ def test_what_is_sent_is_what_is_printed(local: Session, inputs: dict[str, str],
         "CreateTrainingJob": training,
         "CreateHyperParameterTuningJob": tuning,
         "CreateModel": jobs.model(local, name, "process", artifact.as_uri()),
-        "CreateEndpointConfig": jobs.endpoint_config(name, "ml.g5.xlarge"),
+        "CreateEndpointConfig": jobs.endpoint_config(name, "ml.g5.xlarge", inference_ami.choose("ml.g5.xlarge").ami),
     }
     for operation, request in requests.items():
         validation.check("sagemaker", operation, request)
@@ -225,6 +226,28 @@ def test_a_failed_endpoint_tells_its_log_and_leaves_nothing(
         deploy.deploy(local, out, name, "process", done.training.artifact, "ml.m5.large")
     assert "this model bites" in capsys.readouterr().err
     assert not [item for item in clean.find(local) if item.name == name]
+
+
+def test_the_inference_ami_that_is_told_is_the_one_that_is_set(
+    local: Session, endpoint: deploy.Deployed, out: console.Console, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def deployed_with(instance_type: str, ami: str | None = None) -> tuple[str | None, str]:
+        capsys.readouterr()
+        name = jobs.unique_name("serve")
+        deploy.deploy(local, out, name, "process", endpoint.artifact, instance_type, ami)
+        config = local.client("sagemaker").describe_endpoint_config(EndpointConfigName=name)
+        deploy.undeploy(local, name)
+        return config["ProductionVariants"][0].get("InferenceAmiVersion"), capsys.readouterr().err
+
+    ami, told = deployed_with("ml.g5.xlarge")
+    assert ami == "al2-ami-sagemaker-inference-gpu-2-1"
+    assert f"inference AMI: {ami} (NVIDIA driver 535): ml.g5 starts with 470, too old for CUDA 12" in told
+    ami, told = deployed_with("ml.g6.xlarge")
+    assert ami is None and "inference AMI: that of ml.g6, whose NVIDIA driver is new enough" in told
+    ami, told = deployed_with("ml.g6.xlarge", "al2-ami-sagemaker-inference-gpu-3-1")
+    assert ami == "al2-ami-sagemaker-inference-gpu-3-1" and f"inference AMI: {ami}, as was asked for" in told
+    with pytest.raises(InputError, match=r"cannot use ml\.inf2\.xlarge: its chips need AWS Neuron"):
+        deploy.deploy(local, out, jobs.unique_name("serve"), "process", endpoint.artifact, "ml.inf2.xlarge")
 
 
 def test_what_stood_there_before_survives_a_failed_deployment(
