@@ -1,6 +1,7 @@
 """Prints the part of requirements.lock that is needed for one extra of pyproject.toml, hashes and all.
 
     python3 requirements/locked.py --extra container     # the image's packages
+    python3 requirements/locked.py --extra container --without pip 'nvidia-*'
     python3 requirements/locked.py --package uv          # one package, without what it needs
 
 The lock is one file for host, container and CI, so that a package has one version everywhere; this reads which package
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -50,12 +52,14 @@ def main() -> None:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--extra")
     which.add_argument("--package")
+    parser.add_argument("--without", nargs="+", default=[], metavar="PATTERN", help="packages to leave out")
     arguments = parser.parse_args()
     lock = (HERE / "requirements.lock").read_text()
     if arguments.package:
         names = {arguments.package}
     else:
         names = needed(lock, extra((HERE.parent / "pyproject.toml").read_text(), arguments.extra))
+    names = {name for name in names if not any(fnmatch(name, pattern) for pattern in arguments.without)}
     known = blocks(lock)
     if missing := names - known.keys():
         raise SystemExit(f"error: not in requirements.lock: {', '.join(sorted(missing))}; run `make lock`")
