@@ -27,7 +27,8 @@ from pathlib import Path
 from sagemaker_inference import environment
 
 import netty
-from classifier import artifact, handler, machine, payload, subprocesses
+from classifier import artifact, device, handler, machine, payload, subprocesses
+from classifier.device import Device
 from classifier.errors import InputError
 
 ENDPOINTS = Path(__file__).resolve().parent / "ping" / "classes"
@@ -60,7 +61,7 @@ class Settings:
     port: int
     workers: int
     threads: int
-    gpus: int
+    device: Device
     request_timeout_s: int
     startup_timeout_s: int
     max_payload_bytes: int
@@ -86,7 +87,7 @@ def main() -> int:
         check_port(settings.address, settings.port)
         print(
             f"serve: {model.model}, {len(model.classes)} classes, workers={settings.workers}, "
-            f"threads={settings.threads}, port={settings.port}, device={'cuda' if settings.gpus else 'cpu'}",
+            f"threads={settings.threads}, port={settings.port}\n{settings.device.line}",
             flush=True,
         )
         with private_directory() as directory:
@@ -101,13 +102,13 @@ def read_settings() -> Settings:
     """Reads sagemaker-inference's variables; what they leave open follows the machine.
 
     Raises:
-        InputError: a variable that should hold a number does not.
+        InputError: a variable that should hold a number does not, or there is a GPU that cannot be used.
     """
     try:
         env = environment.Environment()
-        gpus = machine.gpus()
+        found = device.find("serve")
         cpus = machine.cpus()
-        workers = int(env.model_server_workers or gpus or cpus)
+        workers = int(env.model_server_workers or len(found.gpus) or cpus)
         port = int(env.inference_http_port)
         # Minutes are sagemaker-inference's older unit. Its default, an hour, is of no use where callers wait 60 s.
         minutes = os.environ.get("SAGEMAKER_MODEL_SERVER_TIMEOUT")
@@ -127,7 +128,7 @@ def read_settings() -> Settings:
         port=port,
         workers=workers,
         threads=max(1, cpus // workers),
-        gpus=gpus,
+        device=found,
         request_timeout_s=timeout_s,
         startup_timeout_s=env.startup_timeout,
         max_payload_bytes=max_bytes or payload.MAX_BYTES,
@@ -214,7 +215,7 @@ def start_command(settings: Settings, directory: Path) -> list[str]:
         "management_address": f"unix:{directory / 'management.sock'}",
         "default_service_handler": handler.__name__,
         "default_workers_per_model": settings.workers,
-        "number_of_gpu": settings.gpus,
+        "number_of_gpu": len(settings.device.gpus),
         # Also the limit for loading, hence long; a request's own limit is kept by the handler.
         "default_response_timeout_seconds": max(settings.request_timeout_s, settings.startup_timeout_s),
         # Above its limit the server cuts the connection in the middle of the upload, which a caller sees as a broken
@@ -240,6 +241,7 @@ def child_environment(settings: Settings, directory: Path) -> dict[str, str]:
     env = dict(os.environ, TMPDIR=str(directory), TEMP=str(directory))
     env[handler.STATE_DIRECTORY] = str(directory / "state")
     env[handler.REQUEST_TIMEOUT] = str(settings.request_timeout_s)
+    env[handler.GPUS] = str(len(settings.device.gpus))
     # Else torch names its cache after the user, and a number given to `docker run --user` has no name.
     env.setdefault("TORCHINDUCTOR_CACHE_DIR", str(directory / "torch"))
     env["OMP_NUM_THREADS"] = str(settings.threads)

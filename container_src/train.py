@@ -17,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from classifier import metrics
+from classifier import device, metrics
 from classifier.config import Config
 from classifier.errors import InputError
 
@@ -74,6 +74,8 @@ def run(
         if name not in channels:
             given = ", ".join(sorted(channels)) or "none"
             raise InputError(f"the channel `{name}` is missing (given: {given}): add it to the job's input data")
+    found = device.find("train")
+    print(found.line, flush=True)
     # After the cheap checks: torch takes seconds to import.
     import torch
 
@@ -89,7 +91,7 @@ def run(
     for name in ("valid", "test"):
         if name in channels:
             splits[name] = data.find_split(name, channels[name], classes)
-    compute = precision.choose()
+    compute = precision.choose(found)
     preprocessing = Preprocessing.for_size(config.image_size)
     net = network.build(config.model, len(classes))
     weights: Path | None = None

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 STATE_DIRECTORY = "KENNEL_SERVE_STATE"
 # What a request may take, in seconds. multi-model-server's own limit covers loading too, so it cannot be this short.
 REQUEST_TIMEOUT = "KENNEL_REQUEST_TIMEOUT_S"
+# How many GPUs serve.py found. The server spreads its workers over those that its own look at `nvidia-smi` finds.
+GPUS = "KENNEL_GPUS"
 
 log = logging.getLogger("kennel")
 
@@ -49,7 +51,7 @@ class Service:
         state = Path(os.environ[STATE_DIRECTORY])
         started = time.monotonic()
         try:
-            self._load(gpu=int(context.system_properties.get("gpu_id") or 0))
+            self._load(_gpu(context.system_properties.get("gpu_id"), int(os.environ[GPUS])))
         except Exception as error:
             if not isinstance(error, InputError):
                 log.exception("loading the model failed")
@@ -59,7 +61,7 @@ class Service:
         (state / "ready").touch()
         log.info("worker ready on %s after %.1f s", self._predictor.processor, time.monotonic() - started)
 
-    def _load(self, gpu: int) -> None:
+    def _load(self, gpu: int | None) -> None:
         from classifier.predictor import Predictor
 
         env = environment.Environment()
@@ -101,3 +103,13 @@ class Service:
             for (index, request), row in zip(accepted.items(), probabilities, strict=True):
                 answers[index] = payload.answer(row, self._classes, request.top_k)
         return answers
+
+
+def _gpu(given: int | None, gpus: int) -> int | None:
+    """The index of this worker's GPU, None for the CPU. `given` is what the server says."""
+    if given is None and gpus > 1:
+        raise InputError(
+            f"multi-model-server cannot spread its workers over {gpus} GPUs without `nvidia-smi`: start the container "
+            f"with NVIDIA_DRIVER_CAPABILITIES=compute,utility, or show it one GPU with CUDA_VISIBLE_DEVICES=0"
+        )
+    return given or 0 if gpus else None

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
+
+from classifier.device import Device
+from classifier.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -27,13 +29,29 @@ class Precision:
         return f"{name}, {'float32' if self.half is None else str(self.half).removeprefix('torch.')}"
 
 
-def choose() -> Precision:
-    """The first GPU with bfloat16 if there is one, else the CPU, with bfloat16 where it has instructions for that.
+def choose(found: Device) -> Precision:
+    """The first GPU if there is one, else the CPU, with the number format that was found to be right for it.
 
     bfloat16 has float32's range, so that no loss scaling is needed; older GPUs (before Ampere) stay at float32.
+
+    Raises:
+        InputError: torch cannot use the GPU that the driver offers.
     """
-    if torch.cuda.is_available():
-        return Precision(torch.device("cuda"), torch.bfloat16 if torch.cuda.is_bf16_supported(False) else None)
-    # Without these instructions torch emulates bfloat16, which is slower than float32.
-    flags = Path("/proc/cpuinfo").read_text().split() if Path("/proc/cpuinfo").exists() else []
-    return Precision(torch.device("cpu"), torch.bfloat16 if "avx512_bf16" in flags or "amx_bf16" in flags else None)
+    half = None if found.number_format == "float32" else getattr(torch, found.number_format)
+    return Precision(gpu() if found.gpus else torch.device("cpu"), half)
+
+
+def gpu(index: int = 0) -> torch.device:
+    """A GPU that the driver offers.
+
+    Raises:
+        InputError: torch cannot use it. (`torch.cuda.is_available` would say no more than False.)
+    """
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+    except (AssertionError, RuntimeError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise InputError(
+            f"the driver offers a GPU and torch cannot use it: {reason}; start again on another host or instance type"
+        ) from None
+    return torch.device("cuda", index)

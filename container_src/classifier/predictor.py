@@ -6,24 +6,23 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from classifier import images, network
+from classifier import device, images, network, precision
 from classifier.artifact import Artifact
 from classifier.errors import InputError
 
 
 class Predictor:
-    """The network of an artifact on a GPU in half precision where torch finds one, else on the CPU in float32."""
+    """The network of an artifact on a GPU in half precision, or on the CPU in float32."""
 
-    def __init__(self, artifact: Artifact, gpu: int = 0) -> None:
-        """Loads the weights. `gpu` is the index of the GPU, if there is any.
+    def __init__(self, artifact: Artifact, gpu: int | None = None) -> None:
+        """Loads the weights. `gpu` is the index of the GPU; None means the CPU.
 
         Raises:
-            InputError: the weights do not fit the model that the artifact names.
+            InputError: the weights do not fit the model that the artifact names, or torch cannot use the GPU.
         """
         self._preprocessing = artifact.preprocessing
-        cuda = torch.cuda.is_available()
-        self._device = torch.device("cuda", gpu) if cuda else torch.device("cpu")
-        self._dtype = torch.float16 if cuda else torch.float32
+        self._device = torch.device("cpu") if gpu is None else precision.gpu(gpu)
+        self._dtype = getattr(torch, device.CPU_SERVING if gpu is None else device.GPU_SERVING)
         try:
             loaded = network.load(artifact)
         except RuntimeError as error:  # what load_state_dict raises for missing, unknown and ill-shaped tensors

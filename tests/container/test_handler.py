@@ -36,6 +36,7 @@ def worker(state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 def load(root: Path, state: Path, monkeypatch: pytest.MonkeyPatch) -> Worker:
     monkeypatch.setenv(handler.STATE_DIRECTORY, str(state))
     monkeypatch.setenv(handler.REQUEST_TIMEOUT, "60")
+    monkeypatch.setenv(handler.GPUS, "0")
     # sagemaker-inference reads SAGEMAKER_BASE_DIR when it is imported, which is before any test.
     monkeypatch.setattr("sagemaker_inference.environment.model_dir", str(root / "model"))
     return MmsModelLoader().load("model", str(root), handler.__name__, None, 4)
