@@ -102,12 +102,6 @@ def name_of(attribute: str) -> str:
     return attribute.replace("_", "-")
 
 
-def bounds_of(name: str) -> Bounds:
-    """The bounds of the hyperparameter `name` (with dashes)."""
-    bounds: Bounds = hyperparameters()[name].metadata["bounds"]
-    return bounds
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """One `--name VALUE` option a hyperparameter; what is not given stays out of the namespace.
 

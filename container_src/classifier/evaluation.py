@@ -20,10 +20,6 @@ class Evaluation:
     top5_accuracy: float
     confusion: torch.Tensor
 
-    def recall(self) -> torch.Tensor:
-        """The share of each class that was recognized; float [classes], NaN for a class without an example."""
-        return self.confusion.diagonal() / self.confusion.sum(dim=1)
-
 
 @torch.inference_mode()
 def evaluate(
