@@ -19,7 +19,8 @@ test: venv  ## every test that needs no container engine
 	@$(BIN)/python -m pytest -m "not engine"
 
 lint: venv  ## style, types, layers
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports && \
+		$(BIN)/cfn-lint infra/template.yaml
 
 image:  ## build the image as $(IMAGE); WEIGHTS=DIR takes the pretrained weights from there instead of the network
 	docker build -f docker/Dockerfile -t $(IMAGE) $(if $(WEIGHTS),--build-context weights=$(WEIGHTS)) .

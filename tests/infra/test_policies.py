@@ -1,0 +1,314 @@
+"""The policies against the API calls that the scripts really make: none is missing, none is there for nothing.
+
+Every script runs against moto (S3, ECR, STS) and a local SageMaker (SageMaker, its runtime, CloudWatch Logs) and is
+recorded (recording/sitecustomize.py). What no run reaches is found in the source (sources.py).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra import sources
+from infra.permissions import Call, Need, Statement, docker_needs, needs, statements
+from local_sagemaker import daemon
+from photographs import data_set
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:Tried to parse AWS")]
+
+ROOT = Path(__file__).resolve().parents[2]
+ORCHESTRATE = sorted((ROOT / "orchestrate").glob("*.py"))
+REGION = "eu-west-1"
+SERVER = "__main__"  # the script behind `python -m local_sagemaker`, which does what SageMaker does for a job
+PUSHING = ("build",)
+TRAIN = """\
+#!/usr/bin/env python3
+import json, pathlib, sys, time
+given = json.load(open("input/config/hyperparameters.json"))
+time.sleep(int(given.get("workers", 0)))
+if float(given.get("weight-decay", 0)) == 1:
+    sys.exit("the bowl is empty")
+print(f"epoch 1/1: train:loss=0.5 valid:loss=0.5 valid:accuracy=0.5", flush=True)
+pathlib.Path("model/model.json").write_text(json.dumps({"metrics": {}, "hyperparameters": given}))
+"""
+SERVE = """\
+#!/usr/bin/env python3
+import json, os
+from http.server import BaseHTTPRequestHandler, HTTPServer
+if json.load(open("model/model.json"))["hyperparameters"].get("label-smoothing") == "0.9":
+    raise SystemExit("this model bites")
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = b'{"predictions": [{"label": "a dog", "probability": 1}]}'
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.do_GET()
+HTTPServer(("127.0.0.1", int(os.environ["SAGEMAKER_BIND_TO_PORT"])), Handler).serve_forever()
+"""
+# The registry of an account of moto's does not exist, which ends build.py after all that it asks AWS.
+DOCKER = """\
+#!/bin/sh
+case "$*" in *imagetools*) echo "ERROR: no such host" >&2; exit 1;; esac
+"""
+
+
+@dataclass(frozen=True)
+class Scripts:
+    """Runs the scripts with a stack's outputs, as a person would who fills them in."""
+
+    folder: Path
+    environment: dict[str, str]
+    bucket: str
+    role: str
+
+    def run(self, line: str, code: int = 0) -> None:
+        """`train --attach NAME`, which must end with `code`."""
+        with self._start(line) as process:
+            told = process.communicate(timeout=240)
+        assert process.returncode == code, f"{line}: exit {process.returncode}\n{told[0]}{told[1]}"
+
+    def interrupt(self, line: str, after: str) -> None:
+        """Ctrl-C when the script has printed `after`."""
+        with self._start(line) as process:
+            assert process.stdout
+            seen = next((told for told in process.stdout if after in told), None)
+            process.send_signal(signal.SIGINT)
+            told = process.communicate(timeout=60)
+        assert seen and process.returncode == 130, f"{line}: exit {process.returncode}\n{told[0]}{told[1]}"
+
+    def _start(self, line: str) -> subprocess.Popen[str]:
+        name, *arguments = line.format(s3=f"s3://{self.bucket}/kennel", data=self.folder / "data").split()
+        if name not in ("prepare", "build"):
+            arguments += ["--output", f"s3://{self.bucket}/kennel", "--role", self.role]
+        if name in ("tune", "pipeline") or "--data" in arguments or "--artifact" in arguments:
+            arguments += ["--image", "process"]
+        if name not in ("prepare", "build", "predict"):
+            arguments += ["--yes"]
+        return subprocess.Popen(
+            [sys.executable, str(ROOT / "orchestrate" / f"{name}.py"), *arguments, "--region", REGION],
+            cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+
+def _programs(folder: Path, **texts: str) -> Path:
+    folder.mkdir()
+    for name, text in texts.items():
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    return folder
+
+
+def _environment(folder: Path, moto: str) -> dict[str, str]:
+    return {
+        "PATH": f"{_programs(folder / 'docker', docker=DOCKER)}{os.pathsep}{os.environ['PATH']}",
+        "HOME": "/nonexistent",
+        "PYTHONPATH": str(Path(__file__).parent / "recording"),
+        "RECORD_CALLS_TO": str(folder / "calls.jsonl"),
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        **{f"AWS_ENDPOINT_URL_{name}": moto for name in ("S3", "ECR", "STS")},
+    }
+
+
+@pytest.fixture(scope="module")
+def scripts(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scripts]:
+    folder = tmp_path_factory.mktemp("recorded")
+    environment = _environment(folder, stack.url)
+    container = _programs(folder / "container", train=TRAIN, serve=SERVE)
+    with pytest.MonkeyPatch.context() as patch:
+        # The server does for a job what SageMaker does, with the S3 that the scripts use.
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        sagemaker = daemon.ensure(folder / "state", container)
+    for name in ("SAGEMAKER", "SAGEMAKER_RUNTIME", "CLOUDWATCH_LOGS"):
+        environment[f"AWS_ENDPOINT_URL_{name}"] = sagemaker
+    yield Scripts(folder, environment, stack.outputs["BucketName"], stack.outputs["ExecutionRoleArn"])
+    daemon.stop(folder / "state")
+
+
+@pytest.fixture(scope="module")
+def calls(scripts: Scripts, stack: Any) -> list[Call]:
+    """Every API call of every script, in every situation that makes calls of its own."""
+    data_set(scripts.folder / "data", {"train": 4, "valid": 2, "test": 2})
+    photograph = "data/test/blue/0.jpg"
+    # Large enough to be sent in parts.
+    weights = scripts.folder / "resnet18-0123abcd.pth"
+    weights.write_bytes(bytes(9 << 20))
+    _put_model_that_bites(stack)
+
+    def one_after_the_other() -> None:
+        scripts.run("tune --data {data} --trials 1 --range epochs=1:2 --name kennel-search")
+        scripts.run("tune --attach kennel-search")
+        scripts.run(f"train --from-tuning kennel-search --weights {weights} --name kennel-first")
+        scripts.run("deploy --from-training kennel-first --name kennel-rex")
+        scripts.run(f"predict --endpoint kennel-rex {photograph}")
+
+    def what_goes_wrong() -> None:
+        scripts.run("prepare --source synthetic --classes 2 --per-class 8 --size 32 --output {s3}/data/made")
+        scripts.run("train --data {s3}/data/made --weight-decay 1 --name kennel-failed", code=1)
+        scripts.run("train --attach kennel-failed", code=1)
+        scripts.run("deploy --artifact {s3}/bites/model.tar.gz --name kennel-bites", code=1)
+        scripts.run("pipeline --data {s3}/data/made --trials 1 --label-smoothing 0.9", code=1)
+
+    with ThreadPoolExecutor() as pool:
+        for lane in [pool.submit(one_after_the_other), pool.submit(what_goes_wrong)]:
+            lane.result()
+        long = "--data {s3}/data/made --workers 60"
+        interrupted = [
+            pool.submit(scripts.interrupt, f"train {long} --name kennel-long", "[Training]"),
+            pool.submit(scripts.interrupt, f"tune {long} --trials 1 --range epochs=1:2 --name kennel-far", "epochs"),
+        ]
+        for lane in interrupted:
+            lane.result()
+        # Somebody deleted the repository.
+        stack.client("ecr").delete_repository(repositoryName="kennel", force=True)
+        rest = ["clean --all", "build --allow-dirty", "pipeline --data {data} --trials 1"]
+        for lane in [pool.submit(scripts.run, line, 2 if line.startswith("build") else 0) for line in rest]:
+            lane.result()
+    lines = Path(scripts.environment["RECORD_CALLS_TO"]).read_text().splitlines()
+    return [Call(**json.loads(line)) for line in lines]
+
+
+def _put_model_that_bites(stack: Any) -> None:
+    model = json.dumps({"hyperparameters": {"label-smoothing": "0.9"}}).encode()
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w:gz") as bundle:
+        member = tarfile.TarInfo("model.json")
+        member.size = len(model)
+        bundle.addfile(member, io.BytesIO(model))
+    stack.client("s3").put_object(
+        Bucket=stack.outputs["BucketName"], Key="kennel/bites/model.tar.gz", Body=archive.getvalue()
+    )
+
+
+Needed = dict[Need, set[str]]
+
+
+def _needed(calls: list[Call], wanted: Callable[[str], bool]) -> Needed:
+    """Need -> the scripts that have it."""
+    found: Needed = {}
+    for call in calls:
+        if wanted(call.script):
+            for need in needs(call, REGION):
+                found.setdefault(need, set()).add(call.script)
+    return found
+
+
+@pytest.fixture(scope="module")
+def needed_by_scripts(calls: list[Call]) -> Needed:
+    return _needed(calls, lambda script: script not in (SERVER, *PUSHING))
+
+
+@pytest.fixture(scope="module")
+def needed_to_push(calls: list[Call]) -> Needed:
+    """Botocore's calls of build.py, and those of the docker commands in its source."""
+    found = _needed(calls, lambda script: script in PUSHING)
+    source = "".join((ROOT / "orchestrate" / f"{name}.py").read_text() for name in ("engine", "image", "registry"))
+    for command in set(re.findall(r'\["(?:docker|buildx)", "(\w+)"', source)) - {"build", "version"}:
+        for need in docker_needs(command, REGION, "kennel"):
+            found.setdefault(need, set()).update(PUSHING)
+    return found
+
+
+def _missing(granted: list[Statement], needed: Needed) -> list[tuple[Need, set[str]]]:
+    return [(need, who) for need, who in needed.items() if not any(s.allows(need) for s in granted)]
+
+
+def _superfluous(granted: list[Statement], needed: Needed) -> list[tuple[str, str]]:
+    """(statement, action or resource of it that nothing needs)."""
+    found = []
+    for statement in granted:
+        used = [need for need in needed if statement.allows(need)]
+        found += [(statement.sid, a) for a in statement.actions if not any(need.action == a for need in used)]
+        found += [(statement.sid, r) for r in statement.resources if not any(statement.names(r, n) for n in used)]
+    return found
+
+
+@pytest.mark.parametrize("policy", ["ScriptsPolicy", "PushPolicy"])
+def test_the_policy_grants_what_the_scripts_need_and_no_more(
+    stack: Any, needed_by_scripts: Needed, needed_to_push: Needed, policy: str
+) -> None:
+    needed = needed_by_scripts if policy == "ScriptsPolicy" else needed_to_push
+    granted = statements(stack.managed_policy(policy))
+    assert _missing(granted, needed) == []
+    assert _superfluous(granted, needed) == []
+
+
+@pytest.mark.parametrize("policy", ["ScriptsPolicy", "PushPolicy"])
+def test_the_comment_of_a_statement_names_the_scripts_that_need_it(
+    stack: Any, needed_by_scripts: Needed, needed_to_push: Needed, policy: str
+) -> None:
+    needed = needed_by_scripts if policy == "ScriptsPolicy" else needed_to_push
+    section = re.search(rf"^  {policy}:\n(.*?)^(?:  )?\w", (ROOT / "infra/template.yaml").read_text(), re.M | re.S)
+    assert section
+    told = {
+        sid: set(names.split(", "))
+        for names, sid in re.findall(r"^ +# ([\w, ]+): [^\n]*\n(?: +# [^\n]*\n)* +- Sid: (\w+)", section[1], re.M)
+    }
+    real = {
+        statement.sid: set().union(*(who for need, who in needed.items() if statement.allows(need)))
+        for statement in statements(stack.managed_policy(policy))
+    }
+    assert told == real
+
+
+def test_an_action_less_or_more_is_noticed(stack: Any, needed_by_scripts: Needed) -> None:
+    """The checks above can fail."""
+    granted = statements(stack.managed_policy("ScriptsPolicy"))
+    for index, statement in enumerate(granted):
+        for action in statement.actions:
+            fewer = Statement(
+                statement.sid, tuple(set(statement.actions) - {action}), statement.resources, statement.conditions
+            )
+            missing = _missing([*granted[:index], fewer, *granted[index + 1 :]], needed_by_scripts)
+            assert {need.action for need, _ in missing} == {action}
+    more = Statement("More", ("sagemaker:DeleteTags",), ("*",), {})
+    assert _superfluous([*granted, more], needed_by_scripts) == [("More", "sagemaker:DeleteTags"), ("More", "*")]
+
+
+def test_every_call_in_the_source_was_recorded(calls: list[Call]) -> None:
+    """A call that no run reaches would be missing in the policies: run the script here so that it is made."""
+    of = sources.services(ORCHESTRATE)
+    assert {"sagemaker", "sagemaker-runtime", "logs", "s3", "sts", "ecr"} <= of
+    recorded = {call.name for call in calls if call.script != SERVER}
+    for file in ORCHESTRATE:
+        assert sources.operations(file, of) - recorded == set(), f"{file.name} makes calls that no run here reaches"
+
+
+def test_every_recorded_call_is_found_in_the_source(calls: list[Call]) -> None:
+    """The scan above sees everything."""
+    of = sources.services(ORCHESTRATE)
+    found = set().union(*(sources.operations(file, of) for file in ORCHESTRATE))
+    assert {call.name for call in calls if call.script != SERVER} - found == set()
+
+
+def test_the_execution_role_is_what_sagemaker_asks_for(stack: Any, calls: list[Call]) -> None:
+    granted = statements(stack.role_policy("ExecutionRole", "jobs-and-endpoints"))
+    assert _missing(granted, _needed(calls, lambda script: script == SERVER)) == []
+    # https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html, "CreateTrainingJob API: Execution Role
+    # Permissions"; the pages of CreateHyperParameterTuningJob and CreateModel list no others.
+    documented = {
+        "cloudwatch:PutMetricData", "ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetAuthorizationToken",
+        "ecr:GetDownloadUrlForLayer", "logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams",
+        "logs:PutLogEvents", "s3:GetObject", "s3:ListBucket", "s3:PutObject",
+    }  # fmt: skip
+    assert {action for statement in granted for action in statement.actions} == documented
