@@ -8,15 +8,10 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
-import signal
-import subprocess
-import sys
 import tarfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +19,7 @@ import pytest
 
 from infra import sources
 from infra.permissions import Call, Need, Statement, docker_needs, needs, statements
+from infra.scripts import REGION, SERVE, TRAIN, Scripts, environment, programs
 from local_sagemaker import daemon
 from photographs import data_set
 
@@ -31,117 +27,23 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:Tried to pars
 
 ROOT = Path(__file__).resolve().parents[2]
 ORCHESTRATE = sorted((ROOT / "orchestrate").glob("*.py"))
-REGION = "eu-west-1"
 SERVER = "__main__"  # the script behind `python -m local_sagemaker`, which does what SageMaker does for a job
 PUSHING = ("build",)
-TRAIN = """\
-#!/usr/bin/env python3
-import json, pathlib, sys, time
-given = json.load(open("input/config/hyperparameters.json"))
-time.sleep(int(given.get("workers", 0)))
-if float(given.get("weight-decay", 0)) == 1:
-    sys.exit("the bowl is empty")
-print(f"epoch 1/1: train:loss=0.5 valid:loss=0.5 valid:accuracy=0.5", flush=True)
-pathlib.Path("model/model.json").write_text(json.dumps({"metrics": {}, "hyperparameters": given}))
-"""
-SERVE = """\
-#!/usr/bin/env python3
-import json, os
-from http.server import BaseHTTPRequestHandler, HTTPServer
-if json.load(open("model/model.json"))["hyperparameters"].get("label-smoothing") == "0.9":
-    raise SystemExit("this model bites")
-class Handler(BaseHTTPRequestHandler):
-    def do_GET(self):
-        body = b'{"predictions": [{"label": "a dog", "probability": 1}]}'
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-    def do_POST(self):
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.do_GET()
-HTTPServer(("127.0.0.1", int(os.environ["SAGEMAKER_BIND_TO_PORT"])), Handler).serve_forever()
-"""
-# The registry of an account of moto's does not exist, which ends build.py after all that it asks AWS.
-DOCKER = """\
-#!/bin/sh
-case "$*" in *imagetools*) echo "ERROR: no such host" >&2; exit 1;; esac
-"""
-
-
-@dataclass(frozen=True)
-class Scripts:
-    """Runs the scripts with a stack's outputs, as a person would who fills them in."""
-
-    folder: Path
-    environment: dict[str, str]
-    bucket: str
-    role: str
-
-    def run(self, line: str, code: int = 0) -> None:
-        """`train --attach NAME`, which must end with `code`."""
-        with self._start(line) as process:
-            told = process.communicate(timeout=240)
-        assert process.returncode == code, f"{line}: exit {process.returncode}\n{told[0]}{told[1]}"
-
-    def interrupt(self, line: str, after: str) -> None:
-        """Ctrl-C when the script has printed `after`."""
-        with self._start(line) as process:
-            assert process.stdout
-            seen = next((told for told in process.stdout if after in told), None)
-            process.send_signal(signal.SIGINT)
-            told = process.communicate(timeout=60)
-        assert seen and process.returncode == 130, f"{line}: exit {process.returncode}\n{told[0]}{told[1]}"
-
-    def _start(self, line: str) -> subprocess.Popen[str]:
-        name, *arguments = line.format(s3=f"s3://{self.bucket}/kennel", data=self.folder / "data").split()
-        if name not in ("prepare", "build"):
-            arguments += ["--output", f"s3://{self.bucket}/kennel", "--role", self.role]
-        if name in ("tune", "pipeline") or "--data" in arguments or "--artifact" in arguments:
-            arguments += ["--image", "process"]
-        if name not in ("prepare", "build", "predict"):
-            arguments += ["--yes"]
-        return subprocess.Popen(
-            [sys.executable, str(ROOT / "orchestrate" / f"{name}.py"), *arguments, "--region", REGION],
-            cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-
-
-def _programs(folder: Path, **texts: str) -> Path:
-    folder.mkdir()
-    for name, text in texts.items():
-        (folder / name).write_text(text)
-        (folder / name).chmod(0o755)
-    return folder
-
-
-def _environment(folder: Path, moto: str) -> dict[str, str]:
-    return {
-        "PATH": f"{_programs(folder / 'docker', docker=DOCKER)}{os.pathsep}{os.environ['PATH']}",
-        "HOME": "/nonexistent",
-        "PYTHONPATH": str(Path(__file__).parent / "recording"),
-        "RECORD_CALLS_TO": str(folder / "calls.jsonl"),
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        **{f"AWS_ENDPOINT_URL_{name}": moto for name in ("S3", "ECR", "STS")},
-    }
 
 
 @pytest.fixture(scope="module")
 def scripts(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scripts]:
     folder = tmp_path_factory.mktemp("recorded")
-    environment = _environment(folder, stack.url)
-    container = _programs(folder / "container", train=TRAIN, serve=SERVE)
+    variables = environment(folder, stack.url)
+    container = programs(folder / "container", train=TRAIN, serve=SERVE)
     with pytest.MonkeyPatch.context() as patch:
         # The server does for a job what SageMaker does, with the S3 that the scripts use.
-        for name, value in environment.items():
+        for name, value in variables.items():
             patch.setenv(name, value)
         sagemaker = daemon.ensure(folder / "state", container)
     for name in ("SAGEMAKER", "SAGEMAKER_RUNTIME", "CLOUDWATCH_LOGS"):
-        environment[f"AWS_ENDPOINT_URL_{name}"] = sagemaker
-    yield Scripts(folder, environment, stack.outputs["BucketName"], stack.outputs["ExecutionRoleArn"])
+        variables[f"AWS_ENDPOINT_URL_{name}"] = sagemaker
+    yield Scripts(folder, variables, stack.outputs["BucketName"], stack.outputs["ExecutionRoleArn"])
     daemon.stop(folder / "state")
 
 
@@ -222,7 +124,7 @@ def needed_by_scripts(calls: list[Call]) -> Needed:
 def needed_to_push(calls: list[Call]) -> Needed:
     """Botocore's calls of build.py, and those of the docker commands in its source."""
     found = _needed(calls, lambda script: script in PUSHING)
-    source = "".join((ROOT / "orchestrate" / f"{name}.py").read_text() for name in ("engine", "image", "registry"))
+    source = "".join(file.read_text("utf-8") for file in ORCHESTRATE)
     for command in set(re.findall(r'\["(?:docker|buildx)", "(\w+)"', source)) - {"build", "version"}:
         for need in docker_needs(command, REGION, "kennel"):
             found.setdefault(need, set()).update(PUSHING)
