@@ -12,7 +12,20 @@ SHARED = ROOT.parent / "shared"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--image", help="URI of an image built from docker/Dockerfile, for the tests marked `engine`")
+    group = parser.getgroup("an image", "the image under test: Kennel's own, or for tests/image any SageMaker image")
+    add = group.addoption
+    add("--image", metavar="URI", help="the image for the tests marked `engine`")
+    add("--hyperparameters", metavar="JSON", help="those of a job of seconds (default: such a job of Kennel's)")
+    add("--long-hyperparameters", metavar="JSON", help="added to them, a job to be stopped (default: 1000 epochs)")
+    add("--under-way", metavar="REGEX", default=r"\bepoch 1\b", help="what the log says when training has begun")
+    add("--channel", metavar="NAME=DIR", action="append", default=[], help="input data (default: generated pictures)")
+    add("--model", metavar="DIR", help="what to serve (default: what the training test left)")
+    add("--body", metavar="FILE", help="a request that is answered with 2xx (default: a generated JPEG)")
+    add("--bad-body", metavar="FILE", help="one that is answered with 4xx (default: a line of text)")
+    add("--content-type", metavar="TYPE", default="image/jpeg", help="the type of both (default: %(default)s)")
+    add("--docker-option", metavar="OPTION", action="append", default=[], help='for every container, as "--gpus=all"')
+    add("--start-within", metavar="SECONDS", type=float, default=480, help="until the first good /ping (%(default)s)")
+    add("--stop-within", metavar="SECONDS", type=float, help="from SIGTERM to the end (train 120, serve 30)")
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,36 @@ from conftest import ROOT
 
 # Pictures of 32 pixels are too little work for two threads: waiting for each other costs more than it brings.
 QUIET = {"OMP_NUM_THREADS": "1"}
+
+
+def lay_out(root: Path, channels: Iterable[str], hyperparameters: Mapping[str, str], interface: str = "eth0") -> None:
+    """Makes of `root` the /opt/ml of a job in File mode on one machine, as the platform does before it starts it.
+
+    The files are those of https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-running-container.html;
+    the groups of instances are what the platform writes beyond that page.
+    """
+    for directory in ("input/config", "input/data", "model", "output/data", "checkpoints"):
+        (root / directory).mkdir(parents=True, exist_ok=True)
+    for name in channels:
+        (root / "input" / "data" / name).mkdir(exist_ok=True)
+    group = {"instance_group_name": "homogeneousCluster", "instance_type": "ml.m5.xlarge", "hosts": ["algo-1"]}
+    files: dict[str, Mapping[str, object]] = {
+        "hyperparameters": hyperparameters,
+        "inputdataconfig": {
+            name: {"TrainingInputMode": "File", "S3DistributionType": "FullyReplicated", "RecordWrapperType": "None"}
+            for name in channels
+        },
+        "resourceconfig": {
+            "current_host": "algo-1",
+            "current_instance_type": "ml.m5.xlarge",
+            "current_group_name": "homogeneousCluster",
+            "hosts": ["algo-1"],
+            "instance_groups": [group],
+            "network_interface_name": interface,
+        },
+    }
+    for name, values in files.items():
+        (root / "input" / "config" / f"{name}.json").write_text(json.dumps(dict(values)))
 
 
 @dataclass
@@ -27,22 +57,13 @@ class Job:
 
     def write(self, hyperparameters: Mapping[str, str]) -> None:
         """Lays out what the platform lays out before it starts the container."""
-        for directory in ("input/config", "input/data", "model", "output/data"):
-            (self.root / directory).mkdir(parents=True, exist_ok=True)
-        config = self.root / "input" / "config"
-        (config / "hyperparameters.json").write_text(json.dumps(dict(hyperparameters)))
-        (config / "inputdataconfig.json").write_text(json.dumps({
-            name: {"TrainingInputMode": "File", "S3DistributionType": "FullyReplicated", "RecordWrapperType": "None"}
-            for name in self.channels
-        }))  # fmt: skip
-        (config / "resourceconfig.json").write_text(json.dumps(
-            {"current_host": "algo-1", "hosts": ["algo-1"], "network_interface_name": "lo"}
-        ))  # fmt: skip
+        lay_out(self.root, self.channels, hyperparameters, "eth0" if self.image else "lo")
 
     def start(self) -> subprocess.Popen[str]:
         """`train`, as a container of `image`, or as a process when there is none."""
         if self.image is None:
             for name, path in self.channels.items():
+                (self.root / "input" / "data" / name).rmdir()
                 (self.root / "input" / "data" / name).symlink_to(path)
             environment = {
                 "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
