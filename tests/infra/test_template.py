@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from cfnlint import decode  # type: ignore[import-untyped]
 
 from infra.permissions import resource_types
@@ -108,6 +109,7 @@ def test_the_build_is_privileged_cached_and_logged(stack: Any, resources: dict[s
     assert {v["Name"]: v["Value"] for v in build["Environment"]["EnvironmentVariables"]} == {
         "KENNEL_REPOSITORY": {"Ref": "Repository"}
     }
+    assert "KENNEL_REPOSITORY" in yaml.safe_load((ROOT / "buildspec.yml").read_text())["env"]["variables"]
     assert build["LogsConfig"]["CloudWatchLogs"]["GroupName"] == {"Ref": "BuildLogs"}
     (group,) = stack.client("logs").describe_log_groups(logGroupNamePrefix=stack.resources["BuildLogs"])["logGroups"]
     assert group["retentionInDays"] == 30
