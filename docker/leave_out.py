@@ -22,13 +22,12 @@ def size(path: Path) -> int:
 
 
 def leave_out(root: Path, patterns: list[str]) -> list[tuple[str, int]]:
-    """Deletes what the patterns match below `root`; (pattern, bytes) of each. `!` before a pattern keeps its matches."""
+    """Deletes what the patterns match below `root`; (pattern, bytes) of each. `!` before one keeps what it matches."""
     kept = {path: path.read_bytes() for text in patterns if text[0] == "!" for path in root.glob(text[1:])}
     saved = []
     for pattern in (text for text in patterns if text[0] != "!"):
-        found = [path for path in root.glob(pattern)]
         freed = 0
-        for path in found:
+        for path in list(root.glob(pattern)):
             if not path.exists() and not path.is_symlink():
                 continue  # it was below another match
             freed += size(path)
