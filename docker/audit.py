@@ -232,10 +232,11 @@ def judge(found: Sequence[Finding], entries: Sequence[Allowed], today: date) -> 
             yield finding, "FAILS: not allowed", True
 
 
-def unused(found: Sequence[Finding], entries: Sequence[Allowed]) -> list[tuple[Allowed, str]]:
-    """(entry, name) of what is allowed and not found any more."""
+def unused(found: Sequence[Finding], entries: Sequence[Allowed]) -> list[tuple[str, list[str]]]:
+    """(package, names) of what is allowed and not found any more."""
     seen = {(finding.package.purl, name) for finding in found for name in finding.names}
-    return [(entry, name) for entry in entries for name in entry.ids if (entry.package, name) not in seen]
+    left = [(entry.package, [name for name in entry.ids if (entry.package, name) not in seen]) for entry in entries]
+    return [(package, names) for package, names in left if names]
 
 
 def main() -> None:
@@ -259,15 +260,15 @@ def main() -> None:
                 f"fixed in {finding.fixed or 'no version'}")  # fmt: skip
         out.say(f"  {finding.summary}")
         out.say(f"  {fate}")
-    for entry, name in unused(found, entries):
-        out.say(f"warning: {name} of {entry.package} is allowed and not found any more: take it out of {args.allow}")
+    for package, names in unused(found, entries):
+        out.say(f"warning: not found any more, take it out of {args.allow}: {', '.join(names)} of {package}")
     expired = [entry for entry in entries if entry.expires < today]
     failing = sum(fails for _, _, fails in judged)
     out.say(f"{len(wanted)} packages, {len(found)} findings, {failing} of them fail")
     if expired:
-        names = "; ".join(f"{', '.join(entry.ids)} of {entry.package} on {entry.expires}" for entry in expired)
+        told = "; ".join(f"{', '.join(entry.ids)} of {entry.package} on {entry.expires}" for entry in expired)
         raise JobFailed(
-            f"entries of {args.allow} have expired ({names}): look at each anew, then take it out or give a new date"
+            f"entries of {args.allow} have expired ({told}): look at each anew, then take it out or give a new date"
         )
     if failing:
         raise JobFailed(

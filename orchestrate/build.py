@@ -179,7 +179,8 @@ def _layers(count: int, size: int) -> str:
 
 
 def _size(size: int) -> str:
-    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+    unit, name = (1e9, "GB") if size >= 1e9 else (1e6, "MB") if size >= 1e6 else (1e3, "kB")
+    return f"{size / unit:.2f} {name}"
 
 
 if __name__ == "__main__":

@@ -63,16 +63,10 @@ def build(arguments: Sequence[str], say: Callable[[str], None]) -> None:
         EngineFailed: with the sentence for what BuildKit said.
     """
     tail: deque[str] = deque(maxlen=400)
-    with _docker_missing():
-        process = subprocess.Popen(
-            ["docker", *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True, errors="replace", bufsize=1,
-        )  # fmt: skip
-    with process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            tail.append(line.rstrip())
-            if step := _STEP.match(tail[-1]):
+    with _running(arguments) as (process, lines):
+        for line in lines:
+            tail.append(line)
+            if step := _STEP.match(line):
                 say(f"  {step[1]}")
     if process.returncode:
         raise EngineFailed(explain_build(list(tail)))
@@ -112,17 +106,11 @@ def push(reference: str, environment: Mapping[str, str], say: Callable[[str], No
         EngineFailed: with the registry's words. A manifest is put after its layers, so nothing has the tag then.
     """
     layers: dict[str, str] = {}
-    lines: deque[str] = deque(maxlen=40)
-    with _docker_missing():
-        process = subprocess.Popen(
-            ["docker", "push", reference], env=os.environ | environment, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1,
-        )  # fmt: skip
+    tail: deque[str] = deque(maxlen=40)
     digest = ""
-    with process:
-        assert process.stdout is not None
-        for line in map(str.rstrip, process.stdout):
-            lines.append(line)
+    with _running(["push", reference], environment) as (process, lines):
+        for line in lines:
+            tail.append(line)
             # First the last line: a tag may look like a layer's ID.
             if found := re.search(r": digest: (sha256:[0-9a-f]{64}) size: ", line):
                 digest = found[1]
@@ -132,7 +120,7 @@ def push(reference: str, environment: Mapping[str, str], say: Callable[[str], No
                     say(f"  {line}")
     if process.returncode or not digest:
         raise EngineFailed(
-            f"the push of {reference} failed ({_last(chr(10).join(lines))}): nothing has that tag there; mend the "
+            f"the push of {reference} failed ({_last(chr(10).join(tail))}): nothing has that tag there; mend the "
             "cause and run this again, what was built and pushed so far is kept"
         )
     return digest, layers
@@ -158,6 +146,25 @@ def refusal(host: str, words: str) -> str:
     if any(sign in lower for sign in REFUSED):
         return f"the registry {host} refuses the credentials ({last}): `docker login {host}` with ones that may push"
     return f"the registry {host} cannot be used: {last}"
+
+
+@contextmanager
+def _running(
+    arguments: Sequence[str], environment: Mapping[str, str] | None = None
+) -> Iterator[tuple[subprocess.Popen[str], Iterator[str]]]:
+    """`docker ...` and the lines that it prints, while it prints them; it does not go on when we do not."""
+    with _docker_missing():
+        process = subprocess.Popen(
+            ["docker", *arguments], env=os.environ | (environment or {}), stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", bufsize=1,
+        )  # fmt: skip
+    assert process.stdout is not None
+    with process:
+        try:
+            yield process, (line.rstrip() for line in process.stdout)
+        except BaseException:
+            process.terminate()
+            raise
 
 
 @contextmanager

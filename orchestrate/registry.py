@@ -96,7 +96,7 @@ def ecr(region: str | None, repository: str) -> Iterator[tuple[Destination, bool
             f"ECR cannot be asked ({error}): run `aws configure` or set AWS_PROFILE, push elsewhere with --registry "
             "HOST:PORT, or only build with --no-push"
         ) from None
-    except (aws.UnauthorizedSSOTokenError, aws.SSOTokenLoadError) as error:
+    except (aws.SSOError, aws.TokenRetrievalError) as error:
         raise InputError(f"the AWS credentials have expired ({error}): run `aws sso login`") from None
     except aws.ClientError as error:
         if error.response["Error"]["Code"] not in _EXPIRED:

@@ -488,5 +488,17 @@ def test_a_step_that_fails(build: Build, root: Path, base: str) -> None:
     assert "\n  the bowl is empty" in answer.stderr
 
 
+@pytest.mark.engine
+def test_a_build_that_is_stopped_does_not_go_on(root: Path, name: str, base: str) -> None:
+    (root / "docker" / "Dockerfile").write_text(f"FROM {base}\nARG REVISION\nRUN echo {name} && sleep 120\n")
+    command = [sys.executable, "-c", RUN, str(root), f"--repository={name}", "--no-push"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None
+        assert any("sleep 120" in line for line in process.stdout)
+        process.terminate()
+        # Long before the step would end by itself.
+        assert process.wait(60) == 143
+
+
 def test_what_buildkit_said_is_told_when_no_sentence_fits() -> None:
     assert engine.explain_build(["#1 x", "ERROR: failed to solve: out of cheese"]) == "the build failed: out of cheese"
