@@ -32,6 +32,14 @@ def config(inspection: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
+def kennel(config: dict[str, Any]) -> None:
+    """Skips for images that are not ours."""
+    title = (config["Labels"] or {}).get("org.opencontainers.image.title")
+    if title != "kennel":
+        pytest.skip(f"the image is not Kennel's: its label org.opencontainers.image.title is {title!r}")
+
+
+@pytest.fixture(scope="session")
 def tested(
     image: str, inspection: dict[str, Any], request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> subject.Subject:

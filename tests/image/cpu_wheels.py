@@ -87,6 +87,7 @@ def _wheel(out: Path, name: str, version: str, files: dict[str, bytes | Path]) -
 
 def make(out: Path) -> list[Path]:
     """The wheels of torch and torchvision, in `out`. Needs `cc` and `nm`."""
+    out.mkdir(exist_ok=True)
     made = []
     for name in ("torch", "torchvision"):
         ordinary = distribution(name)
