@@ -107,7 +107,7 @@ def _recipe(root: Path, args: argparse.Namespace) -> Recipe:
     if found.changed and not args.no_push and not args.allow_dirty:
         more = f" and {len(found.changed) - 3} more" if len(found.changed) > 3 else ""
         raise InputError(
-            f"{', '.join(found.changed[:3])}{more} differ from the commit {found.commit[:12]}, which the image would "
+            f"{', '.join(found.changed[:3])}{more} changed since the commit {found.commit[:12]}, which the image would "
             f"be named by: commit first, or add --allow-dirty to push it as {found.tag}"
         )
     tag = args.tag or found.tag + ("-cpu" if args.device == "cpu" else "")

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import textwrap
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from orchestrate.errors import InputError, JobFailed
 # BuildKit's plain progress: `#7 [builder 3/9] RUN apt-get ...`, `#7 12.3 words of the step`, `#7 DONE 20.1s`.
 _STEP = re.compile(r"#\d+ (\[(?:[\w.-]+ )?\d+/\d+\] .*|exporting to image)$")
 _NOTHING_TO_TELL = re.compile(r"(#\d+ )?(ERROR: )?process .* did not complete successfully: exit code: \d+$")
+_STEP_WIDTH = 100
 _TAIL = 15
 # What BuildKit, the engine and registries say, in lower case.
 UNREACHABLE = ("connection refused", "no such host", "i/o timeout", "no route to host", "network is unreachable",
@@ -67,7 +69,7 @@ def build(arguments: Sequence[str], say: Callable[[str], None]) -> None:
         for line in lines:
             tail.append(line)
             if step := _STEP.match(line):
-                say(f"  {step[1]}")
+                say(f"  {textwrap.shorten(step[1], _STEP_WIDTH, placeholder=' ...')}")
     if process.returncode:
         raise EngineFailed(explain_build(list(tail)))
 

@@ -182,7 +182,7 @@ def test_options_that_cannot_be_used(build: Build, arguments: list[str], words: 
 
 def test_uncommitted_changes_are_not_pushed_by_the_commits_name(build: Build, root: Path) -> None:
     (root / "code" / "a.py").write_text("2")
-    refused(build("--registry", "localhost:1"), 2, "code/a.py differ", "commit first", "--allow-dirty")
+    refused(build("--registry", "localhost:1"), 2, "code/a.py changed since", "commit first", "--allow-dirty")
 
 
 def test_dry_run_contacts_nobody(build: Build, root: Path, name: str) -> None:
