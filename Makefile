@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 IMAGE ?= kennel:test
 
-.PHONY: demo test lint image test-image venv docs lock clean help
+.PHONY: demo test lint image test-image venv docs lock lock-cpu size clean help
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -34,6 +34,14 @@ docs: venv  ## write docs/hyperparameters.md from the code
 lock: venv  ## refresh requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.10 --generate-hashes --upgrade \
 		--override requirements/overrides.txt --no-emit-index-url --no-header -o requirements/requirements.lock
+
+lock-cpu: venv  ## refresh requirements/cpu.lock: the CPU build's torch, from PyTorch's own index
+	grep -oE '"(torch|torchvision)==[^"]+' pyproject.toml | tr -d '"' | \
+		$(BIN)/uv pip compile - --no-deps --universal --python-version 3.10 --generate-hashes --torch-backend cpu \
+		--no-header --no-annotate -o requirements/cpu.lock
+
+size: venv  ## what $(IMAGE) weighs, part by part, unpacked and compressed
+	@$(BIN)/python docker/size.py $(IMAGE)
 
 clean:  ## remove what runs and tests left here; the environment stays
 	rm -rf runs build .pytest_cache .mypy_cache .ruff_cache *.egg-info
