@@ -24,6 +24,7 @@ from orchestrate import (
     channels,
     console,
     deploy,
+    inference_ami,
     jobs,
     options,
     predict,
@@ -196,6 +197,7 @@ def _plan(args: argparse.Namespace) -> Plan:
     """Everything that can be wrong on the command line is found here, before anything starts."""
     if bool(args.data) == bool(args.source):
         raise InputError("give either --data (a data set that is ready) or --source (what to make one of)")
+    inference_ami.choose(args.endpoint_instance_type)
     fixed, weights = options.hyperparameters(args)
     seed = int(fixed.get("seed", 0))
     defaults = ranges.DEFAULTS if Config.parse(fixed).freeze_backbone else ranges.WHOLE_NETWORK

@@ -96,6 +96,7 @@ def test_dry_runs_take_role_region_and_weights(run: Run, data: Path) -> None:
         ("train", ["--data", "DATA", "--role", "me"], "no role's ARN"),
         ("train", ["--data", "ftp://host/data"], "no location"),
         ("pipeline", ["--data", "DATA", "--source", "synthetic"], "either --data"),
+        ("pipeline", ["--data", "DATA", "--endpoint-instance-type", "ml.inf2.xlarge"], "cannot use ml.inf2.xlarge"),
     ],
 )
 def test_what_is_wrong_is_one_sentence(run: Run, data: Path, name: str, arguments: list[str], sentence: str) -> None:
