@@ -86,7 +86,7 @@ def test_after_a_build_that_failed_nothing_is_pushed(tmp_path: Path) -> None:
     (command,) = SPEC["phases"]["post_build"]["commands"]
     for succeeding in ("0", "1"):
         environment = {"PATH": os.environ["PATH"], "CODEBUILD_BUILD_SUCCEEDING": succeeding}
-        subprocess.run(["sh", "-c", command], cwd=tmp_path, env=environment, check=False)
+        subprocess.run(["sh", "-c", command], cwd=tmp_path, env=environment, check=True)
         assert (tmp_path / "pushed").exists() == (succeeding == "1")
 
 
