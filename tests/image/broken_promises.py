@@ -29,7 +29,7 @@ def serve(old: str, new: str, *failing: str) -> Broken:
 
 
 HERE = "# Here a broken promise may be put.\n"
-ISOLATED = "len(Path('/proc/net/route').read_text().splitlines()) < 2"
+ISOLATED = "'eth0\\t00000000\\t' not in Path('/proc/net/route').read_text()"
 SMALL_SHM = "os.statvfs('/dev/shm').f_blocks * os.statvfs('/dev/shm').f_frsize < 2**29"
 SAVE = "json.dumps(count))\n"
 PING = '200 if "count" in state else 503'

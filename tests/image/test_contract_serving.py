@@ -87,6 +87,8 @@ def healthy(server: Server) -> Server:
     """The shared server, for what only a healthy one can show."""
     if not server.healthy:
         pytest.skip("the server is never healthy: see test_ping_becomes_200")
+    if not server.container.running():
+        pytest.skip("the server ended in an earlier test")
     return server
 
 

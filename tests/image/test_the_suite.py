@@ -78,7 +78,7 @@ def test_a_broken_promise_fails_its_test(built: str, request: pytest.FixtureRequ
 def test_every_test_of_the_suite_is_seen_to_fail(engine: None) -> None:
     """But for the port's, which an image cannot lack that is built on one that has it: the next test."""
     listed = subprocess.run(
-        [sys.executable, "-m", "pytest", "--collect-only", "-q", "--no-header", *map(str, SUITE.values())],
+        [sys.executable, "-m", "pytest", "--collect-only", *map(str, SUITE.values())],
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     names = {line.rpartition("::")[2] for line in listed.stdout.splitlines() if "::" in line}
