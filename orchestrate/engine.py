@@ -65,7 +65,7 @@ def build(arguments: Sequence[str], say: Callable[[str], None]) -> None:
         EngineFailed: with the sentence for what BuildKit said.
     """
     tail: deque[str] = deque(maxlen=400)
-    with _running(arguments) as (process, lines):
+    with _running(["docker", *arguments]) as (process, lines):
         for line in lines:
             tail.append(line)
             if step := _STEP.match(line):
@@ -110,7 +110,7 @@ def push(reference: str, environment: Mapping[str, str], say: Callable[[str], No
     layers: dict[str, str] = {}
     tail: deque[str] = deque(maxlen=40)
     digest = ""
-    with _running(["push", reference], environment) as (process, lines):
+    with _running(["docker", "push", reference], environment) as (process, lines):
         for line in lines:
             tail.append(line)
             # First the last line: a tag may look like a layer's ID.
@@ -152,12 +152,12 @@ def refusal(host: str, words: str) -> str:
 
 @contextmanager
 def _running(
-    arguments: Sequence[str], environment: Mapping[str, str] | None = None
+    command: Sequence[str], environment: Mapping[str, str] | None = None
 ) -> Iterator[tuple[subprocess.Popen[str], Iterator[str]]]:
-    """`docker ...` and the lines that it prints, while it prints them; it does not go on when we do not."""
+    """The docker command and the lines that it prints, while it prints them; it does not go on when we do not."""
     with _docker_missing():
         process = subprocess.Popen(
-            ["docker", *arguments], env=os.environ | (environment or {}), stdin=subprocess.DEVNULL,
+            command, env=os.environ | (environment or {}), stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", bufsize=1,
         )  # fmt: skip
     assert process.stdout is not None
