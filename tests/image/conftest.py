@@ -22,7 +22,7 @@ def inspection(image: str) -> dict[str, Any]:
     try:
         return inspected("image", image)
     except AssertionError:
-        raise pytest.UsageError(f"--image {image} is not on this machine: `docker pull` or build it") from None
+        subject.refuse(f"--image {image} is not on this machine: `docker pull` it or build it")
 
 
 @pytest.fixture(scope="session")
@@ -94,7 +94,7 @@ def model(request: pytest.FixtureRequest) -> Path:
     """The model directory to serve."""
     if given := request.config.getoption("--model"):
         if not Path(given).is_dir():
-            raise pytest.UsageError(f"--model {given} is no directory; name the one that `train` left")
+            subject.refuse(f"--model {given} is no directory; name the one that `train` left")
         return Path(given).resolve()
     job: training.Outcome = request.getfixturevalue("good_job")
     if job.exit_code:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -40,31 +41,34 @@ class Subject:
         return Container.start(self.image, program, (*self.options, *options), port)
 
 
+def refuse(sentence: str) -> NoReturn:
+    """Ends the run: with a wrong option no test can tell anything."""
+    pytest.exit(sentence, returncode=pytest.ExitCode.USAGE_ERROR)
+
+
 def json_strings(text: str, option: str) -> dict[str, str]:
-    """The JSON object of an option, whose values SageMaker makes strings. Raises pytest.UsageError."""
+    """The JSON object of an option, whose values SageMaker makes strings."""
     try:
         return {str(name): value if isinstance(value, str) else json.dumps(value) for name, value in
                 json.loads(text).items()}  # fmt: skip
     except (ValueError, AttributeError) as error:
-        raise pytest.UsageError(
-            f'{option} {text!r} is no JSON object ({error}); give one as \'{{"a": "1"}}\''
-        ) from None
+        refuse(f'{option} {text!r} is no JSON object ({error}); give one as \'{{"a": "1"}}\'')
 
 
 def directories(given: list[str]) -> dict[str, Path]:
-    """NAME=DIR of `--channel`. Raises pytest.UsageError."""
+    """NAME=DIR of `--channel`."""
     channels = {}
     for text in given:
         name, equals, directory = text.partition("=")
         if not (name and equals and Path(directory).is_dir()):
-            raise pytest.UsageError(f"--channel {text!r} is not NAME=DIR with a directory that exists; correct it")
+            refuse(f"--channel {text!r} is not NAME=DIR with a directory that exists; correct it")
         channels[name] = Path(directory).resolve()
     return channels
 
 
 def file(path: str, option: str) -> bytes:
-    """What `--body` and the like name. Raises pytest.UsageError."""
+    """What `--body` and the like name."""
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise pytest.UsageError(f"{option} {path} cannot be read ({error.strerror}); name a file") from None
+        refuse(f"{option} {path} cannot be read ({error.strerror}); name a file")

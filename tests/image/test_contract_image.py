@@ -101,8 +101,10 @@ def test_no_volume_over_the_platforms_directories(config: dict[str, Any]) -> Non
     RESERVED.check(not over, f"VOLUME {', '.join(over)}")
 
 
-def test_nothing_lies_where_the_platform_mounts(image: str) -> None:
-    container = docker("create", image, "train").stdout.strip()
+def test_nothing_lies_where_the_platform_mounts(tested: Subject) -> None:
+    created = docker("create", tested.image, "train")
+    assert created.returncode == 0, created.stderr
+    container = created.stdout.strip()
     found = []
     try:
         for directory in MOUNTED:

@@ -100,6 +100,25 @@ def test_a_broken_promise_fails_its_test(name: str, runs: dict[str, Future[tuple
     assert all(words in printed for words in ("the contract: ", "seen: ", "to do: ")), printed
 
 
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--image=nothing/of:this"], "--image nothing/of:this is not on this machine: `docker pull` it or build it"),
+        (["--channel=train"], "--channel 'train' is not NAME=DIR with a directory that exists; correct it"),
+        (["--hyperparameters=[1]"], "--hyperparameters '[1]' is no JSON object"),
+        (["--body=no/such/file"], "--body no/such/file cannot be read (No such file or directory); name a file"),
+        (["--model=no/such/dir"], "--model no/such/dir is no directory; name the one that `train` left"),
+    ],
+)
+def test_a_wrong_option_is_named_and_ends_the_run(base: str, options: list[str], sentence: str) -> None:
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--image={base}", *options]
+    suite = SUITE["serving"]
+    done = subprocess.run([*command, str(suite)], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert done.stdout.count(sentence) == 1, done.stdout
+    assert "Traceback" not in done.stdout + done.stderr and "def " not in done.stdout
+
+
 def test_every_test_of_the_suite_is_seen_to_fail(engine: None) -> None:
     """But for the port's, which an image cannot lack that is built on one that has it: the next test."""
     listed = subprocess.run(
