@@ -13,6 +13,7 @@ MODEL = Path("/opt/ml/model")
 LIMIT = 6_291_456
 PARAMETERS = {"MaxConcurrentTransforms": 8, "BatchStrategy": "SINGLE_RECORD", "MaxPayloadInMB": 6}
 state: dict[str, object] = {}
+too_early = threading.Event()
 signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 # Here a broken promise may be put.
 
@@ -43,11 +44,14 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+        if status == 503:
+            too_early.set()
 
 
 def load() -> None:
+    """Once somebody has come too early: that a 503 is seen, and how often, is then no matter of the machine's speed."""
+    too_early.wait()
     try:
-        time.sleep(0.5)
         state["count"] = json.loads((MODEL / "count.json").read_text())
     except OSError as error:
         print(error, flush=True)
