@@ -21,6 +21,7 @@ from local_sagemaker.operations import (
 )
 from local_sagemaker.platform import Platform
 from local_sagemaker.protocol import Call, unknown_operation
+from local_sagemaker.support import Support
 
 Handler = Callable[[Platform, Call], dict[str, Any]]
 
@@ -35,6 +36,12 @@ HANDLERS: dict[tuple[str, str], Handler] = {
     for module in modules
     for name, handler in module.HANDLERS.items()
 }
+SUPPORT: dict[tuple[str, str], Support] = {
+    (service, name): getattr(module, "SUPPORT", {}).get(name, Support())
+    for service, modules in _SERVICES.items()
+    for module in modules
+    for name in module.HANDLERS
+}
 
 
 def perform(platform: Platform, call: Call) -> dict[str, Any]:
@@ -43,4 +50,5 @@ def perform(platform: Platform, call: Call) -> dict[str, Any]:
     if handler is None:
         raise unknown_operation(f"{call.service}:{call.operation}")
     validation.check(call.service, call.operation, call.parameters)
+    SUPPORT[call.service, call.operation].check(call.parameters)
     return handler(platform, call)

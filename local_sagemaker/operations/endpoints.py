@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from local_sagemaker import arns, errors, listing
+from local_sagemaker import arns, errors
 from local_sagemaker.hosting import KIND
 from local_sagemaker.operations import endpoint_configs, models
+from local_sagemaker.operations.resource import Resource
 from local_sagemaker.platform import Platform
 from local_sagemaker.protocol import Call
-from local_sagemaker.records import Record
-from local_sagemaker.validation import operation_model, project
+from local_sagemaker.support import Support
+
+RESOURCE = Resource(
+    KIND, "EndpointName", "Endpoints",
+    lambda name, region: errors.validation(f'Could not find endpoint "{arns.build("endpoint", name, region)}".'),
+    status="EndpointStatus",
+)  # fmt: skip
 
 
 def create(platform: Platform, call: Call) -> dict[str, Any]:
     request = call.parameters
-    if "DeploymentConfig" in request:
-        raise errors.not_done_here("DeploymentConfig")
-    config = endpoint_configs.find(platform, request["EndpointConfigName"], call.region)
+    config = endpoint_configs.RESOURCE.find(platform, request["EndpointConfigName"], call.region)
     variants = [
-        {**variant, "Container": models.container(models.find(platform, variant["ModelName"], call.region))}
+        {**variant, "Container": models.container(models.RESOURCE.find(platform, variant["ModelName"], call.region))}
         for variant in config["ProductionVariants"]
     ]
     arn = platform.hosting.submit(request, variants, call.region)
@@ -29,29 +33,9 @@ def create(platform: Platform, call: Call) -> dict[str, Any]:
     return {"EndpointArn": arn}
 
 
-def find(platform: Platform, name: str, region: str) -> Record:
-    record = platform.records.find(KIND, name)
-    if record is None:
-        raise errors.validation(f'Could not find endpoint "{arns.build("endpoint", name, region)}".')
-    return record
-
-
-def describe(platform: Platform, call: Call) -> dict[str, Any]:
-    shape = operation_model("sagemaker", call.operation).output_shape
-    return project(find(platform, call.parameters["EndpointName"], call.region), shape)
-
-
-def list_(platform: Platform, call: Call) -> dict[str, Any]:
-    chosen, token = listing.select(
-        platform.records.all(KIND), call.parameters, "EndpointName", "EndpointStatus", ("CreationTime", "Descending")
-    )
-    shape = operation_model("sagemaker", call.operation).output_shape.members["Endpoints"].member
-    return {"Endpoints": [project(record, shape) for record in chosen], **({"NextToken": token} if token else {})}
-
-
 def delete(platform: Platform, call: Call) -> dict[str, Any]:
     name = call.parameters["EndpointName"]
-    if find(platform, name, call.region)["EndpointStatus"] == "Deleting":
+    if RESOURCE.find(platform, name, call.region)["EndpointStatus"] == "Deleting":
         raise errors.validation(f'Cannot update in-progress endpoint "{arns.build("endpoint", name, call.region)}".')
     platform.hosting.delete(name)
     return {}
@@ -59,7 +43,8 @@ def delete(platform: Platform, call: Call) -> dict[str, Any]:
 
 HANDLERS = {
     "CreateEndpoint": create,
-    "DescribeEndpoint": describe,
-    "ListEndpoints": list_,
+    "DescribeEndpoint": RESOURCE.describe,
+    "ListEndpoints": RESOURCE.list_,
     "DeleteEndpoint": delete,
 }
+SUPPORT = {"CreateEndpoint": Support(refused=("DeploymentConfig",))}

@@ -5,15 +5,20 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from local_sagemaker import errors, listing
+from local_sagemaker import errors
+from local_sagemaker.operations.resource import Resource
 from local_sagemaker.platform import Platform
 from local_sagemaker.protocol import Call
-from local_sagemaker.records import Record
 from local_sagemaker.runners import PROCESS_IMAGE
+from local_sagemaker.support import Support
 from local_sagemaker.training import KIND, UNFINISHED
-from local_sagemaker.validation import operation_model, project
 
-_REFUSED = ("ServerlessJobConfig", "MlflowConfig", "ModelPackageConfig")
+RESOURCE = Resource(
+    KIND, "TrainingJobName", "TrainingJobSummaries",
+    lambda name, region: errors.validation("Requested resource not found."),
+    status="TrainingJobStatus",
+    order=("CreationTime", "Ascending"),
+)  # fmt: skip
 
 
 def create(platform: Platform, call: Call) -> dict[str, Any]:
@@ -30,9 +35,6 @@ def create(platform: Platform, call: Call) -> dict[str, Any]:
 
 def check(request: dict[str, Any]) -> None:
     """What botocore's model cannot say of a training job or of a tuning job's definition of one. Raises ApiError."""
-    for member in _REFUSED:
-        if member in request:
-            raise errors.not_done_here(member)
     algorithm = request["AlgorithmSpecification"]
     if "TrainingImage" not in algorithm:
         raise errors.validation(
@@ -44,7 +46,7 @@ def check(request: dict[str, Any]) -> None:
         raise errors.not_done_here("EnableNetworkIsolation with the image 'process'")
     _check_metrics(algorithm.get("MetricDefinitions", []))
     _check_resources(request.get("ResourceConfig") or request.get("HyperParameterTuningResourceConfig"))
-    _check_channels(request.get("InputDataConfig", []), algorithm["TrainingInputMode"])
+    _check_channels(request.get("InputDataConfig", []))
     path = request.get("CheckpointConfig", {}).get("LocalPath", "/opt/ml/checkpoints")
     if not path.startswith("/opt/ml/") or ".." in path.split("/"):
         raise errors.not_done_here(f"checkpoints outside /opt/ml (CheckpointConfig.LocalPath is {path})")
@@ -77,7 +79,7 @@ def _check_resources(resources: dict[str, Any] | None) -> None:
         )
 
 
-def _check_channels(channels: list[dict[str, Any]], mode: str) -> None:
+def _check_channels(channels: list[dict[str, Any]]) -> None:
     names = [channel["ChannelName"] for channel in channels]
     for name in names:
         if name in (".", "..") or names.count(name) > 1:
@@ -85,41 +87,12 @@ def _check_channels(channels: list[dict[str, Any]], mode: str) -> None:
                 f"The channel name '{name}' cannot be used: names are unique and neither '.' nor '..'."
             )
     for channel in channels:
-        source = channel["DataSource"].get("S3DataSource")
-        if source is None:
-            raise errors.not_done_here(f"channel '{channel['ChannelName']}': only S3DataSource")
-        if source["S3DataType"] != "S3Prefix":
-            raise errors.not_done_here(f"S3DataType {source['S3DataType']} (channel '{channel['ChannelName']}')")
-        if channel.get("CompressionType", "None") != "None":
-            raise errors.not_done_here(f"CompressionType Gzip (channel '{channel['ChannelName']}')")
-        if channel.get("InputMode", mode) == "Pipe":
-            raise errors.not_done_here(f"the input mode Pipe (channel '{channel['ChannelName']}')")
-
-
-def find(platform: Platform, name: str) -> Record:
-    record = platform.records.find(KIND, name)
-    if record is None:
-        raise errors.validation("Requested resource not found.")
-    return record
-
-
-def describe(platform: Platform, call: Call) -> dict[str, Any]:
-    return project(
-        find(platform, call.parameters["TrainingJobName"]), operation_model("sagemaker", call.operation).output_shape
-    )
-
-
-def list_(platform: Platform, call: Call) -> dict[str, Any]:
-    chosen, token = listing.select(platform.records.all(KIND), call.parameters, "TrainingJobName", "TrainingJobStatus")
-    summary = operation_model("sagemaker", call.operation).output_shape.members["TrainingJobSummaries"].member
-    return {
-        "TrainingJobSummaries": [project(record, summary) for record in chosen],
-        **({"NextToken": token} if token else {}),
-    }
+        if "S3DataSource" not in channel["DataSource"]:
+            raise errors.validation(f"The channel '{channel['ChannelName']}' must give an S3DataSource.")
 
 
 def stop(platform: Platform, call: Call) -> dict[str, Any]:
-    record = find(platform, call.parameters["TrainingJobName"])
+    record = RESOURCE.find(platform, call.parameters["TrainingJobName"], call.region)
     if record["TrainingJobStatus"] not in UNFINISHED:
         raise errors.validation(
             f"The request was rejected because the training job is in status {record['TrainingJobStatus']}."
@@ -130,7 +103,31 @@ def stop(platform: Platform, call: Call) -> dict[str, Any]:
 
 HANDLERS = {
     "CreateTrainingJob": create,
-    "DescribeTrainingJob": describe,
-    "ListTrainingJobs": list_,
+    "DescribeTrainingJob": RESOURCE.describe,
+    "ListTrainingJobs": RESOURCE.list_,
     "StopTrainingJob": stop,
+}
+WITHOUT_EFFECT = (
+    "RoleArn",
+    "VpcConfig",
+    "EnableInterContainerTrafficEncryption",
+    "EnableManagedSpotTraining",
+    "RetryStrategy",
+    "OutputDataConfig.KmsKeyId",
+)
+REFUSED = (
+    "AlgorithmSpecification.AlgorithmName",
+    "AlgorithmSpecification.TrainingInputMode=Pipe",
+    "InputDataConfig.DataSource.FileSystemDataSource",
+    "InputDataConfig.DataSource.S3DataSource.S3DataType=ManifestFile",
+    "InputDataConfig.DataSource.S3DataSource.S3DataType=AugmentedManifestFile",
+    "InputDataConfig.DataSource.S3DataSource.S3DataType=Converse",
+    "InputDataConfig.CompressionType=Gzip",
+    "InputDataConfig.InputMode=Pipe",
+)
+SUPPORT = {
+    "CreateTrainingJob": Support(
+        without_effect=(*WITHOUT_EFFECT, "DebugRuleConfigurations", "ProfilerRuleConfigurations", "ExperimentConfig"),
+        refused=(*REFUSED, "ServerlessJobConfig", "MlflowConfig", "ModelPackageConfig"),
+    )
 }

@@ -241,7 +241,7 @@ VARIANT = {"VariantName": "A", "ModelName": "x", "InstanceType": "ml.m5.large"}
     [
         ("create_model", {"ModelName": "a"}, "0 containers in a model"),
         ("create_model", {"ModelName": "a", "PrimaryContainer": {}}, "must name an Image"),
-        ("create_model", {"ModelName": "a", "PrimaryContainer": {**MODEL, "Mode": "MultiModel"}}, "mode MultiModel"),
+        ("create_model", {"ModelName": "a", "PrimaryContainer": {**MODEL, "Mode": "MultiModel"}}, "Mode MultiModel"),
         (
             "create_model",
             {"ModelName": "a", "PrimaryContainer": {**MODEL, "ModelDataUrl": "file:///nowhere/m.tar.gz"}},

@@ -221,7 +221,7 @@ def test_an_unknown_job_is_refused_as_aws_does(local: Local) -> None:
         ({"InputDataConfig": [channel("a", "file:///tmp"), channel("a", "file:///tmp")]}, "'a' cannot be used"),
         (
             {"InputDataConfig": [{**channel("a", "file:///tmp"), "InputMode": "Pipe"}]},
-            "does not do the input mode Pipe",
+            "does not do InputDataConfig.InputMode Pipe",
         ),
         ({"CheckpointConfig": {"S3Uri": "file:///tmp", "LocalPath": "/home/x"}}, "checkpoints outside /opt/ml"),
         ({"EnableNetworkIsolation": True}, "EnableNetworkIsolation with the image 'process'"),

@@ -184,7 +184,7 @@ def test_unknown_and_used_names(local: Local) -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"Strategy": "Grid"}, "does not do the strategy Grid yet"),
+        ({"Strategy": "Grid"}, "does not do HyperParameterTuningJobConfig.Strategy Grid"),
         ({"ParameterRanges": {}}, "at least one hyperparameter"),
         (
             {"ParameterRanges": {"CategoricalParameterRanges": [{"Name": "code", "Values": ["a"]}]}},
@@ -195,7 +195,10 @@ def test_unknown_and_used_names(local: Local) -> None:
             "metric 'f1' has no definition",
         ),
         ({"ResourceLimits": {"MaxParallelTrainingJobs": 1}}, "must give MaxNumberOfTrainingJobs"),
-        ({"TrainingJobEarlyStoppingType": "Auto"}, "does not do TrainingJobEarlyStoppingType"),
+        (
+            {"TrainingJobEarlyStoppingType": "Auto"},
+            "does not do HyperParameterTuningJobConfig.TrainingJobEarlyStoppingType Auto",
+        ),
     ],
 )
 def test_what_cannot_be_searched_is_refused(local: Local, config: dict[str, Any], message: str) -> None:
