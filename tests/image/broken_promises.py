@@ -88,14 +88,14 @@ BROKEN = {
     ),
     "slow ping": serve(
         f"            self.answer({PING})",
-        f"            time.sleep(3 * ('pinged' in state))\n            self.answer({PING})\n"
+        f"            threading.Event().wait(3 * ('pinged' in state))\n            self.answer({PING})\n"
         "            state.update({'pinged': 1} if 'count' in state else {})",
         "test_ping_answers_in_time",
     ),
     "one request at a time": serve(
         REFUSE,
         "        elif state.setdefault('turn', self) is not self:\n            self.answer(503)\n"
-        "        elif time.sleep(0.1) or state.pop('turn') is not self or len(body) > LIMIT:\n",
+        "        elif threading.Event().wait(0.1) or state.pop('turn') is not self or len(body) > LIMIT:\n",
         "test_requests_at_the_same_time",
     ),
     "refuses headers": serve(
