@@ -23,6 +23,17 @@ from classifier.errors import InputError
 
 # Where the image keeps its pretrained weights; the channel `weights` comes first.
 BAKED_WEIGHTS = Path(os.environ.get("KENNEL_WEIGHTS", "/opt/kennel/weights"))
+_stop = threading.Event()
+
+
+def start() -> None:
+    """What `train` runs: sagemaker-training, which reads the contract's files and calls `main`."""
+    # Before anything that takes time: as process 1 Python ignores SIGTERM until it is handled, and what SageMaker sends
+    # while libraries are imported would be lost. SIGKILL follows 120 s later.
+    signal.signal(signal.SIGTERM, lambda *_: _stop.set())
+    from sagemaker_training.cli import train
+
+    train.main()
 
 
 def main() -> None:
@@ -37,9 +48,6 @@ def main() -> None:
     # It tells of each string among the hyperparameters that it is no JSON; its errors are worth reading.
     logging_config.get_logger().setLevel(logging.WARNING)
     env = environment.Environment()
-    stop = threading.Event()
-    # Python ignores SIGTERM as PID 1 unless it is handled. SageMaker sends SIGKILL 120 s after it.
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
     try:
         config = Config.parse(env.hyperparameters)
         run(
@@ -49,7 +57,7 @@ def main() -> None:
             model_dir=Path(env.model_dir),
             output_dir=Path(env.output_data_dir),
             hook_file=Path(env.input_config_dir) / "debughookconfig.json",
-            stop=stop,
+            stop=_stop,
         )
     except InputError as error:
         raise errors.ClientError(str(error)) from None
@@ -152,3 +160,10 @@ def run(
             if finding.fired:
                 say(f"finding: {finding.rule} fired at {finding.fired} of {finding.points}: {finding.advice}")
         say(f"report: {page.name}")
+
+
+if __name__ == "__main__":
+    # The module of that name, which sagemaker-training imports as well, and not this second copy of it.
+    from train import start as _start
+
+    _start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from contract_training import Job
 from photographs import CLASSES, data_set
 
 QUICK = {"weights": "none", "freeze-backbone": "false", "image-size": "32", "epochs": "2", "batch-size": "8"}
+HANDLES_TERM = 1 << (signal.SIGTERM - 1)  # in the mask SigCgt of /proc/PID/status
 Factory = Callable[..., Job]
 
 
@@ -131,3 +133,19 @@ def test_sigterm_keeps_the_best_epoch(job: Factory) -> None:
     assert process.returncode == 0, seen + rest
     model = artifact.read(this.root / "model")
     assert model.provenance["stopped_early"] is True
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="what a process handles is read from Linux's /proc")
+def test_sigterm_in_the_first_second_is_not_lost(job: Factory, request: pytest.FixtureRequest) -> None:
+    """Sent while libraries are imported, as soon as it is handled: there is no epoch to keep, and that is said."""
+    if "docker" in request.node.name:
+        pytest.skip("the processes of a container are another user's to look at")
+    this = job()
+    this.write(QUICK | {"epochs": "1000"})
+    process = this.start()
+    while not int(re.findall(r"SigCgt:\t(\w+)", Path(f"/proc/{process.pid}/status").read_text())[0], 16) & HANDLES_TERM:
+        assert process.poll() is None
+    this.terminate(process)
+    log, _ = process.communicate(timeout=120)
+    assert process.returncode == 1, log
+    assert this.failure() == "the job was stopped before its first epoch was complete; there is no model to keep"
