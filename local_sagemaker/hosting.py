@@ -17,6 +17,7 @@ from local_sagemaker import archive, arns, storage
 from local_sagemaker.errors import ApiError, JobError
 from local_sagemaker.logs import LogStore, LogWriter
 from local_sagemaker.records import Record, Records
+from local_sagemaker.routing import Route
 from local_sagemaker.runners import RunnerError, Runners, Running, Work
 from local_sagemaker.settings import Settings
 
@@ -81,8 +82,8 @@ class Hosting:
 
         threading.Thread(target=end, name=f"delete-{name}", daemon=True).start()
 
-    def route(self, name: str, variant: str | None) -> tuple[str, str]:
-        """The variant that answers a request and its URL. Raises ApiError."""
+    def route(self, name: str, variant: str | None) -> Route:
+        """Where a request goes; to be used in a `with` statement. Raises ApiError."""
         record = self._records.find(KIND, name)
         if record is None:
             raise ApiError("ValidationError", f"Endpoint {name} of account {arns.ACCOUNT} not found.")
@@ -99,7 +100,11 @@ class Hosting:
             raise ApiError(
                 "ValidationError", f"Variant {variant} of endpoint {name} not found; it has {', '.join(urls)}."
             )
-        return variant, urls[variant]
+        (chosen,) = (item for item in record["_Variants"] if item["VariantName"] == variant)
+        containers = (chosen["Container"],)
+        return Route(
+            name, variant, (urls[variant],), f"{variant}/i-local", record["_Region"], chosen, containers, lambda: None
+        )
 
     def recover(self) -> None:
         """Starts again what was in service or on its way there, and ends what the earlier server left running."""

@@ -11,6 +11,7 @@ from local_sagemaker import arns, validation
 from local_sagemaker.errors import ApiError
 from local_sagemaker.hosting import Hosting, log_group
 from local_sagemaker.protocol import Reply
+from local_sagemaker.routing import Route
 
 BODY_LIMIT = 6_291_456  # bytes, of botocore's model of InvokeEndpoint
 TIMEOUT_S = 60.0  # how long SageMaker waits for the container
@@ -31,9 +32,13 @@ class Invocations:
         Raises ApiError: ValidationError, or ModelError when the container refuses or fails.
         """
         _check(name, headers)
-        variant, url = self._hosting.route(name, headers.get("x-amzn-sagemaker-target-variant"))
+        with self._hosting.route(name, headers.get("x-amzn-sagemaker-target-variant")) as route:
+            return self._pass_on(route, headers, body, region)
+
+    def _pass_on(self, route: Route, headers: Mapping[str, str], body: bytes, region: str) -> Reply:
+        variant, url = route.variant, route.url
         passed = {key: headers[key.lower()] for key in _PASSED_ON if key.lower() in headers}
-        stream = f"arn:aws:logs:{region}:{arns.ACCOUNT}:log-group:{log_group(name)}"
+        stream = f"arn:aws:logs:{region}:{arns.ACCOUNT}:log-group:{log_group(route.endpoint)}"
         try:
             answer = self._http.request("POST", f"{url}/invocations", body=body, headers=passed, timeout=TIMEOUT_S)
         except urllib3.exceptions.TimeoutError:
