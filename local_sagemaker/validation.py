@@ -7,26 +7,38 @@ bounds it leaves to the service, so they are checked here. One extension: where 
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import re
+import sys
+import unicodedata
 from functools import cache
 from typing import Any
 
 import botocore.session
 
-from local_sagemaker.errors import ApiError, validation
+from local_sagemaker.errors import ApiError
 from local_sagemaker.protocol import unknown_operation
 
 _NUMBERS = {"integer": "an Integer", "long": "a Long", "float": "a Float", "double": "a Double"}
-# Java's syntax as near as `re` has it. In the models the class ASCII stands by itself, the others inside [ ].
+# What Java reads and `re` does not; what stands for a class of characters is in _CLASSES.
 _JAVA_SYNTAX = {
-    r"\p{L}": r"\w",
-    r"\p{Z}": r"\s",
-    r"\p{N}": r"\d",
-    r"\p{Alnum}": "a-zA-Z0-9",
-    r"\p{Print}": " -~",
-    r"\p{ASCII}": r"[\x00-\x7f]",
+    r"\uD800\uDC00-\uDBFF\uDFFF": r"\U00010000-\U0010FFFF",  # Java's characters beyond \uFFFF are pairs
+    r"[\w-_]": r"[\w\-_]",
+    "${1,128}": "$",  # an end that is to be there 1 to 128 times
+    "${1,256}": "$",
     r"\z": r"\Z",
+}
+_CLASSES = {"Alnum": "a-zA-Z0-9", "Print": " -~", "ASCII": r"\x00-\x7f"}
+_TOKEN = re.compile(r"\\p\{(\w+)\}|\\.|[\[\]]", re.DOTALL)
+_INTEGERS = {"integer": 2**31, "long": 2**63}
+# The code of a refusal by each service's validation.
+_CODES = {
+    "logs": "InvalidParameterException",
+    "iam": "ValidationError",
+    "sts": "ValidationError",
+    "sagemaker-runtime": "ValidationError",
 }
 
 
@@ -51,7 +63,15 @@ def check(service: str, operation: str, parameters: dict[str, Any]) -> None:
         _check(shape, parameters, "", faults)
     if faults:
         noun = "validation error" if len(faults) == 1 else "validation errors"
-        raise validation(f"{len(faults)} {noun} detected: {'; '.join(faults)}")
+        code = _CODES.get(service, "ValidationException")
+        raise ApiError(code, f"{len(faults)} {noun} detected: {'; '.join(faults)}")
+
+
+def without_nulls(value: Any) -> Any:
+    """A checked request as AWS reads it: a member that is null was not given."""
+    if isinstance(value, dict):
+        return {name: without_nulls(item) for name, item in value.items() if item is not None}
+    return [without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 def project(record: dict[str, Any], shape: Any) -> dict[str, Any]:
@@ -95,6 +115,7 @@ def _check_structure(shape: Any, value: dict[str, Any], path: str, faults: list[
 def _check_map(shape: Any, value: dict[str, Any], path: str, faults: list[str]) -> None:
     _add(faults, value, path, _bounds(shape, len(value), "length"))
     for key, item in value.items():
+        _check_type(shape.key, key, path)
         wrong = _constraints(shape.key, key)
         if wrong:
             _add(faults, value, path, [f"Map keys must satisfy constraint: [{', '.join(wrong)}]"])
@@ -111,15 +132,30 @@ def _check_type(shape: Any, value: Any, path: str) -> None:
     kind = shape.type_name
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if kind in ("string", "blob", "character"):
-        _expect(isinstance(value, str), value, "a String", path)
+        _expect(isinstance(value, str) and _is_text(value), value, "a String", path)
     elif kind in ("integer", "long"):
-        _expect(is_number and int(value) == value, value, _NUMBERS[kind], path)
+        limit = _INTEGERS[kind]
+        is_whole = is_number and -limit <= value < limit and int(value) == value
+        _expect(is_whole, value, _NUMBERS[kind], path)
     elif kind in _NUMBERS:
-        _expect(is_number, value, _NUMBERS[kind], path)
+        _expect(is_number and _is_finite(value), value, _NUMBERS[kind], path)
     elif kind == "boolean":
         _expect(isinstance(value, bool), value, "a Boolean", path)
     elif kind == "timestamp":
-        _expect(is_number, value, "a Timestamp (seconds since 1970)", path)
+        _expect(is_number and _is_finite(value), value, "a Timestamp (seconds since 1970)", path)
+
+
+def _is_text(value: str) -> bool:
+    """Whether it can be written as UTF-8: JSON can spell half of a surrogate pair."""
+    return not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def _is_finite(value: float) -> bool:
+    """Whether it fits a float: JSON can spell 1e999 and integers of thousands of digits."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def _expect(holds: bool, value: Any, wanted: str, path: str) -> None:
@@ -145,7 +181,8 @@ def _constraints(shape: Any, value: Any) -> list[str]:
     text = shape.metadata.get("pattern")
     # Out of bounds already: some patterns backtrack without end on a very long value.
     if text and not wrong and not pattern(text).fullmatch(value):
-        wrong.append(f"Member must satisfy regular expression pattern: {pattern(text).pattern}")
+        also = " (here also file:///DIR)" if _is_location(text) else ""
+        wrong.append(f"Member must satisfy regular expression pattern: {text}{also}")
     return wrong
 
 
@@ -154,9 +191,40 @@ def pattern(text: str) -> re.Pattern[str]:
     """A pattern of the model for `re`, with `file:///` added where it wants `s3://`."""
     for java, python in _JAVA_SYNTAX.items():
         text = text.replace(java, python)
-    if "s3)://" in text:
+    if _is_location(text):
         text += "|file:///.+"
-    return re.compile(text, re.DOTALL)
+    # ASCII: what Java means by \w, \d and \s.
+    return re.compile(_with_classes(text), re.DOTALL | re.ASCII)
+
+
+def _is_location(text: str) -> bool:
+    return "s3)://" in text
+
+
+def _with_classes(text: str) -> str:
+    r"""Writes each \p{...} as a range of characters, in brackets of its own where it stands outside of any."""
+    is_inside = False
+
+    def written(token: re.Match[str]) -> str:
+        nonlocal is_inside
+        if token[1] is None:
+            is_inside = {"[": True, "]": False}.get(token[0], is_inside)
+            return token[0]
+        characters = _CLASSES.get(token[1]) or _categories()[token[1]]
+        return characters if is_inside else f"[{characters}]"
+
+    return _TOKEN.sub(written, text)
+
+
+@cache
+def _categories() -> dict[str, str]:
+    """The ranges of characters of Unicode's general categories, by their first letter: L, M, N, P, S, Z, C."""
+    found: dict[str, list[str]] = {}
+    codes = range(sys.maxunicode + 1)
+    for category, run in itertools.groupby(codes, key=lambda code: unicodedata.category(chr(code))[0]):
+        members = list(run)
+        found.setdefault(category, []).append(f"\\U{members[0]:08x}-\\U{members[-1]:08x}")
+    return {category: "".join(ranges) for category, ranges in found.items()}
 
 
 def _bounds(shape: Any, size: float, noun: str) -> list[str]:

@@ -6,6 +6,7 @@ Each takes the platform and a checked call and gives the answer's members.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from local_sagemaker import validation
@@ -50,5 +51,6 @@ def perform(platform: Platform, call: Call) -> dict[str, Any]:
     if handler is None:
         raise unknown_operation(f"{call.service}:{call.operation}")
     validation.check(call.service, call.operation, call.parameters)
+    call = replace(call, parameters=validation.without_nulls(call.parameters))
     SUPPORT[call.service, call.operation].check(call.parameters)
     return handler(platform, call)
