@@ -25,6 +25,7 @@ class Platform:
 
     def recover(self) -> None:
         """Takes up a state that an earlier server left."""
+        self.records.tidy()
         self.training.recover()
         self.tuning.recover()
         self.hosting.recover()

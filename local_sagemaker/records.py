@@ -1,14 +1,18 @@
 """The state: one JSON file a resource, written atomically, so that whatever is on disk is whole.
 
-Layout: `STATE/KIND/NAME/record.json`; what else belongs to a resource (metrics, its private /opt/ml) lies beside it. A
-record is the answer of its Describe operation (times as seconds since 1970) plus `Tags` and members that begin with an
-underscore.
+Layout: `STATE/KIND/NAME/record.json` (names percent-encoded); what else belongs to a resource (metrics, its private
+/opt/ml) lies beside it. A record is the answer of its Describe operation (times as seconds since 1970) plus `Tags` and
+members that begin with an underscore.
+
+A resource appears and disappears by the renaming of its directory, so there is never a directory without a record nor
+half of one. What a killed server was about to add or to remove has a name that begins with a dot; `tidy` removes it.
 """
 
 from __future__ import annotations
 
 import copy
 import json
+import logging
 import os
 import shutil
 import threading
@@ -17,18 +21,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
+from uuid import uuid4
 
 Record = dict[str, Any]
 
+FILE = "record.json"
+# Directories of the state whose content is not ours: a bucket may well hold an object `record.json`.
+_FOREIGN = ("logs", "s3")
+log = logging.getLogger(__name__)
+
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes a file that after a crash is either the old one or the new one."""
+    """Writes a file that after a crash is either the old one or the new one; on a full disk it stays the old one."""
     temporary = path.with_name(f".{path.name}.{threading.get_ident()}")
-    with temporary.open("w") as stream:
-        json.dump(value, stream, indent=1)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("w") as stream:
+            json.dump(value, stream, indent=1)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 class Records:
@@ -38,11 +53,40 @@ class Records:
         self._state = state
         self._lock = threading.RLock()
         self._records: dict[str, dict[str, Record]] = {}
-        for path in sorted(state.glob("*/*/record.json")):
-            self._records.setdefault(path.parent.parent.name, {})[path.parent.name] = json.loads(path.read_text())
+        self._broken: list[Path] = []
+        self.version = 0  # grows with every change, so that who shows records knows when to look again
+        for path in sorted(state.glob(f"*/[!.]*/{FILE}")):
+            if path.parent.parent.name not in _FOREIGN:
+                self._load(path)
+
+    def _load(self, path: Path) -> None:
+        try:
+            record = json.loads(path.read_text())
+        except FileNotFoundError:  # a server that runs has just deleted it, and this process only looks
+            return
+        except ValueError:
+            self._broken.append(path.parent)
+            return
+        self._records.setdefault(path.parent.parent.name, {})[unquote(path.parent.name)] = record
+
+    def tidy(self) -> None:
+        """For the server that holds the state: removes what one that was killed left half done.
+
+        A record that cannot be read (a disk that failed, an edit by hand) is put aside as `.broken-NAME`, with a
+        warning, so that it holds up nothing and nothing is lost.
+        """
+        for pattern in (".new-*", ".deleted-*", f"*/.{FILE}.*"):
+            for path in self._state.glob(f"*/{pattern}"):
+                if path.relative_to(self._state).parts[0] not in _FOREIGN:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for directory in self._broken:
+            aside = directory.with_name(f".broken-{directory.name}-{uuid4().hex[:8]}")
+            directory.rename(aside)
+            log.warning("%s cannot be read as JSON: it was put aside; repair it and move it back.", aside / FILE)
+        self._broken.clear()
 
     def directory(self, kind: str, name: str) -> Path:
-        return self._state / kind / name
+        return self._state / kind / quote(name, safe="")
 
     def find(self, kind: str, name: str) -> Record | None:
         with self._lock:
@@ -62,10 +106,20 @@ class Records:
         with self._lock:
             if name in self._records.get(kind, {}):
                 return False
-            self.directory(kind, name).mkdir(parents=True, exist_ok=True)
             record = {"CreationTime": time.time(), "LastModifiedTime": time.time(), **copy.deepcopy(record)}
-            write_json(self.directory(kind, name) / "record.json", record)
+            directory = self.directory(kind, name)
+            new = directory.with_name(f".new-{uuid4().hex}")
+            try:
+                new.mkdir(parents=True)
+                write_json(new / FILE, record)
+                if directory.exists():  # without a record: from outside, and not part of the new resource
+                    shutil.rmtree(directory)
+                new.rename(directory)
+            except OSError:
+                shutil.rmtree(new, ignore_errors=True)
+                raise
             self._records.setdefault(kind, {})[name] = record
+            self.version += 1
             return True
 
     @contextmanager
@@ -75,12 +129,17 @@ class Records:
             record = self.get(kind, name)
             yield record
             record["LastModifiedTime"] = time.time()
-            write_json(self.directory(kind, name) / "record.json", record)
+            write_json(self.directory(kind, name) / FILE, record)
             self._records[kind][name] = record
+            self.version += 1
 
     def delete(self, kind: str, name: str) -> None:
+        """Removes a record and all that lies beside it."""
         with self._lock:
-            # The record first: a crash in between leaves files without a record, never a record without files.
-            (self.directory(kind, name) / "record.json").unlink()
+            directory = self.directory(kind, name)
+            # Out of the way first, in one step: the name may be taken again while the files are being removed.
+            removed = directory.with_name(f".deleted-{uuid4().hex}")
+            directory.rename(removed)
             del self._records[kind][name]
-        shutil.rmtree(self.directory(kind, name), ignore_errors=True)
+            self.version += 1
+        shutil.rmtree(removed, ignore_errors=True)
