@@ -13,6 +13,9 @@ KINDS = {
     "model": "models",
     "endpoint-config": "endpoint-configs",
     "endpoint": "endpoints",
+    "transform-job": "transform-jobs",
+    "model-package": "model-packages",
+    "model-package-group": "model-package-groups",
 }
 
 
@@ -22,9 +25,12 @@ def build(resource: str, name: str, region: str) -> str:
 
 
 def parse(arn: str) -> tuple[str, str]:
-    """The kind of record and the name in a SageMaker ARN; ApiError for anything else."""
+    """The kind of record and its name in a SageMaker ARN; ApiError for anything else.
+
+    `.../model-package/GROUP/3` is the record `GROUP:3`: a record's name is also a folder's.
+    """
     head, _, name = arn.partition("/")
     parts = head.split(":")
     if len(parts) != 6 or parts[2] != "sagemaker" or parts[5] not in KINDS or not name:
         raise errors.validation(f"Invalid resource ARN {arn!r}: expected arn:aws:sagemaker:REGION:ACCOUNT:TYPE/NAME.")
-    return KINDS[parts[5]], name
+    return KINDS[parts[5]], name.replace("/", ":")

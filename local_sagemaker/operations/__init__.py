@@ -15,6 +15,7 @@ from local_sagemaker.operations import (
     endpoints,
     identity,
     logs,
+    model_packages,
     models,
     tags,
     training_jobs,
@@ -27,7 +28,7 @@ from local_sagemaker.support import Support
 Handler = Callable[[Platform, Call], dict[str, Any]]
 
 _SERVICES = {
-    "sagemaker": (training_jobs, tuning_jobs, models, endpoint_configs, endpoints, tags),
+    "sagemaker": (training_jobs, tuning_jobs, models, model_packages, endpoint_configs, endpoints, tags),
     "logs": (logs,),
     "sts": (identity,),
 }
