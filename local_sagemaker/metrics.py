@@ -5,33 +5,53 @@ from __future__ import annotations
 import json
 import math
 import re
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+OnMetric = Callable[[str, float, float], None]  # name of the metric, value, seconds since 1970
+
 
 class MetricWatcher:
-    """Keeps the last value of each metric, and every value in `path`.
+    """Keeps the last value of each metric, and every value in `path`. Any thread may feed it.
 
-    `path` has JSON lines: MetricName, Value, Timestamp (seconds since 1970).
+    `path` has JSON lines: MetricName, Value, Timestamp (seconds since 1970). `on_metric` is told each value, from the
+    thread that fed the line.
     """
 
-    def __init__(self, definitions: list[dict[str, str]], path: Path) -> None:
+    def __init__(self, definitions: list[dict[str, str]], path: Path, on_metric: OnMetric | None = None) -> None:
         self._patterns = [(definition["Name"], re.compile(definition["Regex"])) for definition in definitions]
         self._path = path
+        self._on_metric = on_metric
         self._last: dict[str, dict[str, Any]] = {}
+        self._lock = threading.Lock()
 
     def feed(self, timestamp: float, line: str) -> None:
         for name, pattern in self._patterns:
             found = pattern.search(line)
             value = _number(found.group(1)) if found else None
-            if value is not None:
-                self._last[name] = {"MetricName": name, "Value": value, "Timestamp": timestamp}
+            if value is None:
+                continue
+            metric = {"MetricName": name, "Value": value, "Timestamp": timestamp}
+            with self._lock:
+                self._last[name] = metric
                 with self._path.open("a") as stream:
-                    stream.write(json.dumps(self._last[name]) + "\n")
+                    stream.write(json.dumps(metric) + "\n")
+            if self._on_metric:
+                self._on_metric(name, value, timestamp)
 
     def final(self) -> list[dict[str, Any]]:
         """FinalMetricDataList of DescribeTrainingJob."""
-        return list(self._last.values())
+        with self._lock:
+            return list(self._last.values())
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """Every whole value that a watcher wrote, oldest first; a line that is being written is left out."""
+    if not path.is_file():
+        return []
+    return [json.loads(line) for line in path.read_text().split("\n")[:-1]]
 
 
 def _number(text: str | None) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import shutil
 import threading
@@ -10,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from local_sagemaker import archive, arns, contract, storage, transitions
+from local_sagemaker import archive, arns, contract, metrics, storage, transitions
 from local_sagemaker.checkpoints import Checkpoints
 from local_sagemaker.errors import JobError
 from local_sagemaker.logs import LogStore
@@ -28,6 +29,7 @@ KILLED = (
 )
 
 OnEnd = Callable[[Record], None]
+OnMetric = Callable[[str, str, float, float], None]  # job, metric, value, seconds since 1970; from the log's thread
 log = logging.getLogger(__name__)
 
 
@@ -42,8 +44,18 @@ class TrainingJobs:
         self._runs: dict[str, TrainingRun] = {}
         self._lock = threading.Lock()
 
-    def submit(self, request: dict[str, Any], region: str, on_end: OnEnd | None = None, **more: Any) -> str | None:
-        """Starts a job; `more` are further members of its record. Gives its ARN, or None when the name is taken."""
+    def submit(
+        self,
+        request: dict[str, Any],
+        region: str,
+        on_end: OnEnd | None = None,
+        on_metric: OnMetric | None = None,
+        **more: Any,
+    ) -> str | None:
+        """Starts a job; `more` are further members of its record. Gives its ARN, or None when the name is taken.
+
+        `on_metric` is called with each value as soon as its line is read, `on_end` with the record at the end.
+        """
         name = request["TrainingJobName"]
         record: Record = {
             "EnableNetworkIsolation": False,
@@ -65,7 +77,9 @@ class TrainingJobs:
         transitions.enter(record, "Starting", "Preparing the job")
         if not self._records.create(KIND, name, record):
             return None
-        run = TrainingRun(name, region, self._records, self._logs, self._runners, self._settings, on_end, self._forget)
+        run = TrainingRun(
+            name, region, self._records, self._logs, self._runners, self._settings, on_end, on_metric, self._forget
+        )
         with self._lock:
             self._runs[name] = run
         run.start()
@@ -77,6 +91,10 @@ class TrainingJobs:
             run = self._runs.get(name)
         if run:
             run.stop(self._settings.training_stop_s if grace_s is None else grace_s)
+
+    def metrics(self, name: str) -> list[dict[str, Any]]:
+        """Every value of a job so far, oldest first: MetricName, Value, Timestamp (seconds since 1970)."""
+        return metrics.read(_values(self._records, name))
 
     def recover(self) -> None:
         """After a server that was killed: ends what its jobs left running and says so in their records."""
@@ -114,6 +132,7 @@ class TrainingRun:
         runners: Runners,
         settings: Settings,
         on_end: OnEnd | None,
+        on_metric: OnMetric | None,
         forget: Callable[[str], None],
     ) -> None:
         self._name = name
@@ -130,7 +149,8 @@ class TrainingRun:
         self._checkpoints = Checkpoints(self._base, self._job, region)
         self._metrics = MetricWatcher(
             self._job["AlgorithmSpecification"].get("MetricDefinitions", []),
-            records.directory(KIND, name) / "metrics.jsonl",
+            _values(records, name),
+            functools.partial(on_metric, name) if on_metric else None,
         )
         self._lock = threading.Lock()
         self._running: Running | None = None
@@ -286,3 +306,7 @@ class TrainingRun:
 
 def _base(records: Records, name: str) -> Path:
     return records.directory(KIND, name) / "ml"
+
+
+def _values(records: Records, name: str) -> Path:
+    return records.directory(KIND, name) / "metrics.jsonl"

@@ -11,6 +11,8 @@ import psutil
 import pytest
 from botocore.exceptions import ClientError
 
+from local_sagemaker.metrics import MetricWatcher, read
+
 from .conftest import Local, channel, left_over, wait_for
 
 
@@ -128,6 +130,17 @@ def test_metrics_are_read_from_the_log(local: Local) -> None:
     assert (metric["MetricName"], metric["Value"]) == ("loss", 3)
     series = (local.state / "training-jobs" / name / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["Value"] for line in series] == [0.5, -1e-4, 3]
+
+
+def test_each_value_is_told_as_it_is_printed(tmp_path: Path) -> None:
+    told: list[tuple[str, float, float]] = []
+    watcher = MetricWatcher([{"Name": "loss", "Regex": "loss=([0-9.]+)"}], tmp_path / "v", lambda *at: told.append(at))
+    watcher.feed(1.0, "loss=0.5")
+    watcher.feed(2.0, "loss=0.25")
+    assert told == [("loss", 0.5, 1.0), ("loss", 0.25, 2.0)]
+    with (tmp_path / "v").open("a") as stream:
+        stream.write('{"MetricName": "lo')  # being written at this moment
+    assert [value["Value"] for value in read(tmp_path / "v")] == [0.5, 0.25]
 
 
 def test_stop_sends_sigterm_and_keeps_the_model(local: Local) -> None:
