@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import base64
+import heapq
+import json
+import zlib
+from collections.abc import Iterator
 from typing import Any
 
 from local_sagemaker import listing
 from local_sagemaker.arns import ACCOUNT
 from local_sagemaker.errors import ApiError
-from local_sagemaker.logs import PAGE_BYTES, Event
+from local_sagemaker.logs import CLOCKS_MS, PAGE_BYTES, Event
 from local_sagemaker.platform import Platform
 from local_sagemaker.protocol import Call
 
 STREAMS_LIMIT = 50
 EVENTS_LIMIT = 10_000
+SEARCH_BYTES = 16 * 1024 * 1024  # how much FilterLogEvents reads for one page
 
 
 def describe_groups(platform: Platform, call: Call) -> dict[str, Any]:
@@ -28,16 +34,15 @@ def describe_groups(platform: Platform, call: Call) -> dict[str, Any]:
 def describe_streams(platform: Platform, call: Call) -> dict[str, Any]:
     group = _group(call)
     prefix = call.parameters.get("logStreamNamePrefix", "")
-    streams = [_stream(platform, call, group, name) for name in _streams(platform, group) if name.startswith(prefix)]
+    names = [name for name in _streams(platform, group) if name.startswith(prefix)]
     if call.parameters.get("orderBy") == "LastEventTime":
-        streams.sort(key=lambda stream: stream.get("lastEventTimestamp", 0))
+        names.sort(key=lambda name: platform.logs.written(group, name))
     if call.parameters.get("descending"):
-        streams.reverse()
+        names.reverse()
     limit = call.parameters.get("limit", STREAMS_LIMIT)
-    chosen, token = listing.page(
-        streams, call.parameters.get("nextToken"), limit, lambda stream: str(stream["logStreamName"])
-    )
-    return {"logStreams": chosen, **({"nextToken": token} if token else {})}
+    chosen, token = listing.page(names, call.parameters.get("nextToken"), limit, str)
+    described = [_stream(platform, call, group, name) for name in chosen]
+    return {"logStreams": described, **({"nextToken": token} if token else {})}
 
 
 def get_events(platform: Platform, call: Call) -> dict[str, Any]:
@@ -50,23 +55,27 @@ def get_events(platform: Platform, call: Call) -> dict[str, Any]:
     if not platform.logs.exists(group, stream):
         raise _missing("stream")
     limit = call.parameters.get("limit", EVENTS_LIMIT)
+    begin, end_time = call.parameters.get("startTime", 0), call.parameters.get("endTime")
+    # The events of the time that is asked for lie between two positions: what is outside is not read.
+    lowest = platform.logs.position(group, stream, begin) if begin else 0
     size = platform.logs.size(group, stream)
+    highest = size if end_time is None else platform.logs.position(group, stream, end_time)
     direction, position = _token(call.parameters.get("nextToken"))
     if direction is None:
-        direction, position = ("f", 0) if call.parameters.get("startFromHead") else ("b", size)
+        direction, position = ("f", lowest) if call.parameters.get("startFromHead") else ("b", highest)
     events: list[Event] = []
-    start = end = min(position, size)
     if direction == "f":
+        start = end = min(max(position, lowest), size)
         for event in platform.logs.forward(group, stream, start):
-            if len(events) == limit or (event.end - start > PAGE_BYTES and events):
+            if event.end > highest or len(events) == limit or (event.end - start > PAGE_BYTES and events):
                 break
             end = event.end
-            if _in_time(event, call):
-                events.append(event)
+            events.append(event)
     else:
+        start = end = min(position, highest)
         window = platform.logs.backward(group, stream, end)
-        events = [event for event in window if _in_time(event, call)][-limit:]
-        start = events[0].start if len(events) == limit else (window[0].start if window else end)
+        events = [event for event in window if event.start >= lowest][-limit:]
+        start = events[0].start if events else end
     return {
         "events": [
             {"timestamp": event.timestamp, "ingestionTime": event.timestamp, "message": event.message}
@@ -78,37 +87,67 @@ def get_events(platform: Platform, call: Call) -> dict[str, Any]:
 
 
 def filter_events(platform: Platform, call: Call) -> dict[str, Any]:
-    """Every stream of the group merged by time.
+    """Every stream of the group merged by time, read only as far as one page needs.
 
-    A filter pattern is terms and "quoted phrases" that a line must all hold.
+    A filter pattern is terms and "quoted phrases" that a line must all hold. As on AWS a page may be empty and have a
+    token all the same: so much was searched and nothing found. The token is the place of the last event that was
+    looked at: its time, its stream, its position.
     """
     group = _group(call)
     prefix = call.parameters.get("logStreamNamePrefix", "")
-    names = call.parameters.get("logStreamNames") or [
-        name for name in _streams(platform, group) if name.startswith(prefix)
-    ]
+    there = _streams(platform, group)
+    wanted = call.parameters.get("logStreamNames")
+    names = [name for name in there if (name in wanted if wanted else name.startswith(prefix))]
     terms = _terms(call.parameters.get("filterPattern", ""))
-    found = [
-        (event.timestamp, name, event)
-        for name in names
-        if platform.logs.exists(group, name)
-        for event in platform.logs.forward(group, name)
-        if _in_time(event, call) and all(term in event.message for term in terms)
-    ]
-    found.sort(key=lambda item: item[:2])
-    events = [
-        {
-            "logStreamName": name,
-            "timestamp": stamp,
-            "ingestionTime": stamp,
-            "message": event.message,
-            "eventId": f"{stamp:015d}{names.index(name):06d}{event.start:020d}",
-        }
-        for stamp, name, event in found
-    ]
-    limit = call.parameters.get("limit", EVENTS_LIMIT)
-    chosen, token = listing.page(events, call.parameters.get("nextToken"), limit, lambda event: str(event["eventId"]))
-    return {"events": chosen, "searchedLogStreams": [], **({"nextToken": token} if token else {})}
+    limit, end_time = call.parameters.get("limit", EVENTS_LIMIT), call.parameters.get("endTime")
+    after = _place(call.parameters.get("nextToken"))
+    begin = max(call.parameters.get("startTime", 0), after[0])
+    place, token = after, None
+    events: list[dict[str, Any]] = []
+    searched = found_bytes = 0
+    for stamp, name, event in heapq.merge(
+        *(_from(platform, group, name, begin) for name in names), key=lambda item: (item[0], item[1], item[2].start)
+    ):
+        if end_time is not None and stamp >= end_time:
+            break
+        if (stamp, name, event.start) <= after:
+            continue
+        if len(events) == limit or searched > SEARCH_BYTES or found_bytes > PAGE_BYTES:
+            token = base64.urlsafe_b64encode(json.dumps(place).encode()).decode()
+            break
+        place = (stamp, name, event.start)
+        searched += event.end - event.start
+        if all(term in event.message for term in terms):
+            found_bytes += event.end - event.start
+            events.append(
+                {
+                    "logStreamName": name,
+                    "timestamp": stamp,
+                    "ingestionTime": stamp,
+                    "message": event.message,
+                    "eventId": f"{stamp:015d}{zlib.crc32(name.encode()):010d}{event.start:020d}",
+                }
+            )
+    return {"events": events, "searchedLogStreams": [], **({"nextToken": token} if token else {})}
+
+
+def _from(platform: Platform, group: str, name: str, begin: int) -> Iterator[tuple[int, str, Event]]:
+    """The events of a stream from a time on."""
+    if begin and platform.logs.written(group, name) + CLOCKS_MS < begin:
+        return
+    start = platform.logs.position(group, name, begin) if begin else 0
+    for event in platform.logs.forward(group, name, start):
+        yield event.timestamp, name, event
+
+
+def _place(token: str | None) -> tuple[int, str, int]:
+    if token is None:
+        return 0, "", -1
+    try:
+        stamp, name, start = json.loads(base64.urlsafe_b64decode(token))
+        return int(stamp), str(name), int(start)
+    except (ValueError, TypeError):
+        raise ApiError("InvalidParameterException", "The specified nextToken is invalid.") from None
 
 
 def _group(call: Call) -> str:
@@ -141,9 +180,8 @@ def _stream(platform: Platform, call: Call, group: str, name: str) -> dict[str, 
         "arn": f"{_arn(call, group)}:log-stream:{name}",
         "storedBytes": 0,
     }
-    first = next(platform.logs.forward(group, name), None)
-    if first:
-        last = platform.logs.backward(group, name, platform.logs.size(group, name))[-1]
+    first, last = platform.logs.first(group, name), platform.logs.last(group, name)
+    if first and last:
         described |= {
             "creationTime": first.timestamp,
             "firstEventTimestamp": first.timestamp,
@@ -160,11 +198,6 @@ def _token(token: str | None) -> tuple[str | None, int]:
     if direction not in ("f", "b") or not position.isascii() or not position.isdigit():
         raise ApiError("InvalidParameterException", "The specified nextToken is invalid.")
     return direction, int(position)
-
-
-def _in_time(event: Event, call: Call) -> bool:
-    begin, end = call.parameters.get("startTime", 0), call.parameters.get("endTime")
-    return event.timestamp >= begin and (end is None or event.timestamp < end)
 
 
 def _terms(text: str) -> list[str]:
