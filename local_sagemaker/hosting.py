@@ -102,8 +102,9 @@ class Hosting:
             )
         (chosen,) = (item for item in record["_Variants"] if item["VariantName"] == variant)
         containers = (chosen["Container"],)
+        base, stream = _base(self._records, name, variant), f"{variant}/i-local"
         return Route(
-            name, variant, (urls[variant],), f"{variant}/i-local", record["_Region"], chosen, containers, lambda: None
+            name, variant, (urls[variant],), stream, record["_Region"], chosen, containers, base, lambda: None
         )
 
     def recover(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from local_sagemaker.records import Record
 
@@ -14,6 +15,7 @@ class Route:
 
     Use it in a `with` statement around the request: an instance that is to end waits until nobody is inside.
 
+    `base`: the private /opt/ml of this instance, by which it is known too: a new instance has a new one or an empty one;
     `urls`: one for each of the model's `containers` (`ContainerDefinition`s), of which there is more than one in an
     inference pipeline only; `log_stream`: the instance's, in the endpoint's log group; `region`: the endpoint's;
     `record`: the variant as the endpoint's configuration has it (ServerlessConfig and so on), with
@@ -30,6 +32,7 @@ class Route:
     region: str
     record: Record
     containers: tuple[Record, ...]
+    base: Path
     release: Callable[[], None]
     instances: int = 1
     data_capture: Record | None = None
