@@ -1,8 +1,8 @@
 """The wire: bytes of a request -> a Call, and an answer -> bytes.
 
-Three of AWS's protocols, as described at https://smithy.io/2.0/aws/protocols/: AWS JSON 1.1 (`sagemaker`, `logs`), the
-query protocol (`sts`) and REST-JSON (`sagemaker-runtime`, whose one operation is in `invocations.py`). Signatures are
-not checked.
+Three of AWS's protocols, as described at https://smithy.io/2.0/aws/protocols/: AWS JSON 1.1 (`sagemaker`, `logs`,
+`application-autoscaling`), the query protocol (`sts`) and REST-JSON (`sagemaker-runtime`, in `runtime_protocol.py`).
+Signatures are not checked.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from xml.sax.saxutils import escape
 from local_sagemaker.errors import ApiError
 
 JSON_TYPE = "application/x-amz-json-1.1"
-SERVICES = {"SageMaker": "sagemaker", "Logs_20140328": "logs"}
+SERVICES = {"SageMaker": "sagemaker", "Logs_20140328": "logs", "AnyScaleFrontendService": "application-autoscaling"}
 STS_NAMESPACE = "https://sts.amazonaws.com/doc/2011-06-15/"
 _SCOPE = re.compile(r"Credential=[^/,\s]+/\d{8}/([a-z0-9-]+)/")
 

@@ -17,6 +17,7 @@ from local_sagemaker.operations import (
     logs,
     model_packages,
     models,
+    scaling,
     tags,
     training_jobs,
     tuning_jobs,
@@ -29,6 +30,7 @@ Handler = Callable[[Platform, Call], dict[str, Any]]
 
 _SERVICES = {
     "sagemaker": (training_jobs, tuning_jobs, models, model_packages, endpoint_configs, endpoints, tags),
+    "application-autoscaling": (scaling,),
     "logs": (logs,),
     "sts": (identity,),
 }

@@ -1,0 +1,303 @@
+"""Application Auto Scaling of endpoint variants: scalable targets, their policies and their scheduled actions.
+
+They are kept and shown. One machine has nothing to scale to, so none of them changes a fleet, and no CloudWatch alarm
+is made. Errors and ARNs as https://docs.aws.amazon.com/autoscaling/application/APIReference/ has them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Any
+from uuid import uuid4
+
+from local_sagemaker import arns, errors, listing
+from local_sagemaker.errors import ApiError
+from local_sagemaker.hosting import KIND as ENDPOINTS
+from local_sagemaker.platform import Platform
+from local_sagemaker.protocol import Call
+from local_sagemaker.records import Record
+from local_sagemaker.support import Support
+from local_sagemaker.validation import operation_model, project
+
+TARGETS, POLICIES, ACTIONS = "scalable-targets", "scaling-policies", "scheduled-actions"
+DIMENSIONS = ("sagemaker:variant:DesiredInstanceCount", "sagemaker:variant:DesiredProvisionedConcurrency")
+PAGE = 50  # results where the request does not say how many
+TAGS_LIMIT = 50
+# The service's own role, which AWS writes where the request gives none.
+ROLE = (
+    f"arn:aws:iam::{arns.ACCOUNT}:role/aws-service-role/sagemaker.application-autoscaling.amazonaws.com/"
+    "AWSServiceRoleForApplicationAutoScaling_SageMakerEndpoint"
+)
+_RESOURCE = re.compile(r"endpoint/([^/]+)/variant/([^/]+)")
+_SCHEDULE = re.compile(r"at\(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\)|rate\(\d+ (?:minute|hour|day)s?\)|cron\((?:\S+ ){5}\S+\)")
+_CONFIGURATIONS = {
+    "StepScaling": "StepScalingPolicyConfiguration",
+    "TargetTrackingScaling": "TargetTrackingScalingPolicyConfiguration",
+}
+_IDENTITY = ("ServiceNamespace", "ResourceId", "ScalableDimension")
+
+
+def register(platform: Platform, call: Call) -> dict[str, Any]:
+    """Makes a target, or changes the members that the request gives."""
+    request = call.parameters
+    _check_resource(platform, call)
+    name = _name(request)
+    before = platform.records.find(TARGETS, name)
+    if before and request.get("Tags"):
+        raise errors.validation(
+            "The scalable target that you tried to tag already exists. To update tags on an existing scalable target, "
+            "use the TagResource API."
+        )
+    suspended = dict.fromkeys(_suspensions(), False)
+    suspended |= (before or {}).get("SuspendedState", {}) | request.get("SuspendedState", {})
+    wanted = {"Tags": {}, "RoleARN": ROLE, **(before or {}), **request, "SuspendedState": suspended}
+    _check_capacity(wanted)
+    if before:
+        with platform.records.edit(TARGETS, name) as record:
+            record.update(wanted)
+        return {"ScalableTargetARN": before["ScalableTargetARN"]}
+    arn = f"arn:aws:application-autoscaling:{call.region}:{arns.ACCOUNT}:scalable-target/{name}"
+    platform.records.create(TARGETS, name, {**wanted, "ScalableTargetARN": arn})
+    return {"ScalableTargetARN": arn}
+
+
+def deregister(platform: Platform, call: Call) -> dict[str, Any]:
+    """Forgets a target, with its policies and scheduled actions."""
+    target = _target(platform, call.parameters, "found")
+    for kind in (POLICIES, ACTIONS):
+        for name, record in _records(platform, kind):
+            if _name(record) == _name(target):
+                platform.records.delete(kind, name)
+    platform.records.delete(TARGETS, _name(target))
+    return {}
+
+
+def put_policy(platform: Platform, call: Call) -> dict[str, Any]:
+    request = call.parameters
+    _target(platform, request, "registered")
+    name = _name(request, "PolicyName")
+    before = platform.records.find(POLICIES, name)
+    wanted = {**(before or {}), **request}
+    _check_policy(wanted)
+    if before:
+        with platform.records.edit(POLICIES, name) as record:
+            record.update(request)
+        return {"PolicyARN": before["PolicyARN"], "Alarms": []}
+    arn = _arn(call, "scalingPolicy", f"policyName/{request['PolicyName']}")
+    platform.records.create(POLICIES, name, {**wanted, "PolicyARN": arn, "Alarms": []})
+    return {"PolicyARN": arn, "Alarms": []}
+
+
+def delete_policy(platform: Platform, call: Call) -> dict[str, Any]:
+    return _delete(platform, call, POLICIES, "scaling policy", "PolicyName", "policy name")
+
+
+def put_action(platform: Platform, call: Call) -> dict[str, Any]:
+    request = call.parameters
+    _target(platform, request, "registered")
+    name = _name(request, "ScheduledActionName")
+    before = platform.records.find(ACTIONS, name)
+    wanted = {**(before or {}), **request}
+    if not _SCHEDULE.fullmatch(wanted.get("Schedule", "")):
+        raise errors.validation(
+            f"The schedule {wanted.get('Schedule')!r} is not valid: write at(yyyy-mm-ddThh:mm:ss), rate(value unit) "
+            "or cron(minutes hours day_of_month month day_of_week year)."
+        )
+    if before:
+        with platform.records.edit(ACTIONS, name) as record:
+            record.update(request)
+        return {}
+    arn = _arn(call, "scheduledAction", f"scheduledActionName/{request['ScheduledActionName']}")
+    platform.records.create(ACTIONS, name, {**wanted, "ScheduledActionARN": arn})
+    return {}
+
+
+def delete_action(platform: Platform, call: Call) -> dict[str, Any]:
+    return _delete(platform, call, ACTIONS, "scheduled action", "ScheduledActionName", "scheduled action name")
+
+
+def describe_targets(platform: Platform, call: Call) -> dict[str, Any]:
+    wanted = call.parameters.get("ResourceIds")
+    return _describe(platform, call, TARGETS, "ScalableTargets", "ResourceId", wanted)
+
+
+def describe_policies(platform: Platform, call: Call) -> dict[str, Any]:
+    wanted = call.parameters.get("PolicyNames")
+    return _describe(platform, call, POLICIES, "ScalingPolicies", "PolicyName", wanted)
+
+
+def describe_actions(platform: Platform, call: Call) -> dict[str, Any]:
+    wanted = call.parameters.get("ScheduledActionNames")
+    return _describe(platform, call, ACTIONS, "ScheduledActions", "ScheduledActionName", wanted)
+
+
+def tag(platform: Platform, call: Call) -> dict[str, Any]:
+    arn = call.parameters["ResourceARN"]
+    with platform.records.edit(TARGETS, _tagged(platform, arn)) as record:
+        tags = {**record["Tags"], **call.parameters["Tags"]}
+        if len(tags) > TAGS_LIMIT:
+            message = f"A scalable target has at most {TAGS_LIMIT} tags; this one would have {len(tags)}."
+            raise ApiError("TooManyTagsException", message, ResourceName=arn)
+        record["Tags"] = tags
+    return {}
+
+
+def untag(platform: Platform, call: Call) -> dict[str, Any]:
+    with platform.records.edit(TARGETS, _tagged(platform, call.parameters["ResourceARN"])) as record:
+        record["Tags"] = {key: value for key, value in record["Tags"].items() if key not in call.parameters["TagKeys"]}
+    return {}
+
+
+def list_tags(platform: Platform, call: Call) -> dict[str, Any]:
+    return {"Tags": platform.records.get(TARGETS, _tagged(platform, call.parameters["ResourceARN"]))["Tags"]}
+
+
+def _check_resource(platform: Platform, call: Call) -> None:
+    """Raises ApiError unless the request names a variant of an endpoint that is there."""
+    request = call.parameters
+    place = _RESOURCE.fullmatch(request["ResourceId"])
+    if request["ServiceNamespace"] != "sagemaker" or request["ScalableDimension"] not in DIMENSIONS or not place:
+        raise errors.validation(
+            "Unsupported service namespace, resource type or scalable dimension: local SageMaker knows the namespace "
+            f"sagemaker, resources endpoint/NAME/variant/NAME and the dimensions {' and '.join(DIMENSIONS)}."
+        )
+    endpoint, variant = place.groups()
+    record = platform.records.find(ENDPOINTS, endpoint)
+    if record is None:
+        raise errors.validation(f'Could not find endpoint "{arns.build("endpoint", endpoint, call.region)}".')
+    if variant not in [item["VariantName"] for item in record["_Variants"]]:
+        raise errors.validation(f'Could not find variant "{variant}" of endpoint "{record["EndpointArn"]}".')
+
+
+def _suspensions() -> list[str]:
+    return list(
+        operation_model("application-autoscaling", "RegisterScalableTarget")
+        .input_shape.members["SuspendedState"]
+        .members
+    )
+
+
+def _check_capacity(target: Record) -> None:
+    for member in ("MinCapacity", "MaxCapacity"):
+        if target.get(member) is None:
+            raise errors.validation(f"{member} is required when a scalable target is registered.")
+        if target[member] < 0:
+            raise errors.validation(f"{member} must be greater than or equal to 0, not {target[member]}.")
+    if target["MaxCapacity"] < target["MinCapacity"]:
+        raise errors.validation(
+            "Maximum capacity cannot be less than minimum capacity: "
+            f"{target['MaxCapacity']} is less than {target['MinCapacity']}."
+        )
+
+
+def _check_policy(policy: Record) -> None:
+    kind = policy.get("PolicyType")
+    if kind is None:
+        raise errors.validation("PolicyType is required when a scaling policy is created.")
+    if kind not in _CONFIGURATIONS:
+        raise errors.validation(f"Policy type {kind} is not supported for service namespace sagemaker.")
+    for known, member in _CONFIGURATIONS.items():
+        if (known == kind) != (member in policy):
+            raise errors.validation(f"A policy of type {kind} has a {_CONFIGURATIONS[kind]}, and no other one.")
+    if kind == "TargetTrackingScaling":
+        specifications = {"PredefinedMetricSpecification", "CustomizedMetricSpecification"} & set(
+            policy[_CONFIGURATIONS[kind]]
+        )
+        if len(specifications) != 1:
+            raise errors.validation(
+                "You must specify either a PredefinedMetricSpecification or a CustomizedMetricSpecification."
+            )
+
+
+def _name(record: Record, more: str | None = None) -> str:
+    """The name of a record: the same for the same resource, and fit for a directory."""
+    parts = [record[member] for member in _IDENTITY] + ([record[more]] if more else [])
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+def _records(platform: Platform, kind: str) -> list[tuple[str, Record]]:
+    more = {TARGETS: None, POLICIES: "PolicyName", ACTIONS: "ScheduledActionName"}[kind]
+    return [(_name(record, more), record) for record in platform.records.all(kind)]
+
+
+def _target(platform: Platform, request: dict[str, Any], what: str) -> Record:
+    record = platform.records.find(TARGETS, _name(request))
+    if record is None:
+        raise _not_found("scalable target", request, what)
+    return record
+
+
+def _not_found(noun: str, request: dict[str, Any], what: str = "found", more: str = "") -> ApiError:
+    return ApiError(
+        "ObjectNotFoundException",
+        f"No {noun} {what} for service namespace: {request['ServiceNamespace']}, resource ID: {request['ResourceId']}, "
+        f"scalable dimension: {request['ScalableDimension']}{more}",
+    )
+
+
+def _delete(platform: Platform, call: Call, kind: str, noun: str, member: str, said: str) -> dict[str, Any]:
+    name = _name(call.parameters, member)
+    if platform.records.find(kind, name) is None:
+        raise _not_found(noun, call.parameters, more=f", {said}: {call.parameters[member]}")
+    platform.records.delete(kind, name)
+    return {}
+
+
+def _describe(
+    platform: Platform, call: Call, kind: str, answer: str, member: str, wanted: list[str] | None
+) -> dict[str, Any]:
+    request = call.parameters
+    found = [
+        (name, record)
+        for name, record in _records(platform, kind)
+        if all(request.get(key) in (None, record[key]) for key in _IDENTITY)
+        and record[member] in (wanted or [record[member]])
+    ]
+    found.sort(key=lambda item: (item[1]["CreationTime"], item[0]))
+    try:
+        chosen, token = listing.page(
+            found, request.get("NextToken"), request.get("MaxResults", PAGE), lambda item: str(item[0])
+        )
+    except ApiError as error:
+        raise ApiError("InvalidNextTokenException", error.message) from None
+    shape = operation_model(call.service, call.operation).output_shape.members[answer].member
+    return {answer: [project(record, shape) for _, record in chosen], **({"NextToken": token} if token else {})}
+
+
+def _tagged(platform: Platform, arn: str) -> str:
+    name = arn.rpartition("/")[2]
+    if platform.records.find(TARGETS, name) is None:
+        raise ApiError("ResourceNotFoundException", f"The scalable target {arn} was not found.", ResourceName=arn)
+    return name
+
+
+def _arn(call: Call, kind: str, tail: str) -> str:
+    resource = f"resource/{call.parameters['ServiceNamespace']}/{call.parameters['ResourceId']}"
+    return f"arn:aws:autoscaling:{call.region}:{arns.ACCOUNT}:{kind}:{uuid4()}:{resource}:{tail}"
+
+
+HANDLERS = {
+    "RegisterScalableTarget": register,
+    "DeregisterScalableTarget": deregister,
+    "DescribeScalableTargets": describe_targets,
+    "PutScalingPolicy": put_policy,
+    "DeleteScalingPolicy": delete_policy,
+    "DescribeScalingPolicies": describe_policies,
+    "PutScheduledAction": put_action,
+    "DeleteScheduledAction": delete_action,
+    "DescribeScheduledActions": describe_actions,
+    "TagResource": tag,
+    "UntagResource": untag,
+    "ListTagsForResource": list_tags,
+}
+SUPPORT = {
+    "RegisterScalableTarget": Support(without_effect=("MinCapacity", "MaxCapacity", "RoleARN", "SuspendedState")),
+    "PutScalingPolicy": Support(
+        without_effect=tuple(_CONFIGURATIONS.values()),
+        refused=("PolicyType=PredictiveScaling", "PredictiveScalingPolicyConfiguration"),
+    ),
+    "PutScheduledAction": Support(
+        without_effect=("Schedule", "Timezone", "StartTime", "EndTime", "ScalableTargetAction")
+    ),
+}
