@@ -35,6 +35,8 @@ def create(platform: Platform, call: Call) -> dict[str, Any]:
 
 def check(request: dict[str, Any]) -> None:
     """What botocore's model cannot say of a training job or of a tuning job's definition of one. Raises ApiError."""
+    if "AlgorithmSpecification" not in request:
+        raise errors.validation("AlgorithmSpecification must be given.")
     algorithm = request["AlgorithmSpecification"]
     if "TrainingImage" not in algorithm:
         raise errors.validation(
