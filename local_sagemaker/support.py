@@ -16,10 +16,12 @@ from local_sagemaker import errors
 
 @dataclass(frozen=True)
 class Support:
-    """Of one operation: the paths whose values change nothing here, and those that are refused."""
+    """Of one operation: the paths whose values change nothing here, those that are refused, and those that are done by
+    being kept and shown again, because AWS does no more with them either."""
 
     without_effect: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
 
     def check(self, parameters: dict[str, Any]) -> None:
         """Raises ApiError for the first refused path that a request gives."""

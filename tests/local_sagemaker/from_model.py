@@ -218,7 +218,7 @@ def _text(shape: Any) -> str:
 
 
 def _fits_length(shape: Any, text: str) -> bool:
-    return shape.metadata.get("min", 0) <= len(text) <= shape.metadata.get("max", 2**31)
+    return bool(shape.metadata.get("min", 0) <= len(text) <= shape.metadata.get("max", 2**31))
 
 
 def _small(name: str) -> str:
