@@ -1,284 +1,223 @@
-"""Endpoints: one thread brings an endpoint into service and then watches over its containers."""
+"""Endpoints: every one of this server, and their records."""
 
 from __future__ import annotations
 
-import logging
-import random
 import shutil
-import tempfile
 import threading
 import time
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
-import urllib3
-
-from local_sagemaker import archive, arns, storage
-from local_sagemaker.errors import ApiError, JobError
-from local_sagemaker.logs import LogStore, LogWriter
+from local_sagemaker import arns, deployment
+from local_sagemaker.endpoint import KIND, Endpoint
+from local_sagemaker.errors import ApiError
+from local_sagemaker.fleet import variants_of
+from local_sagemaker.instance import Means, log_group
+from local_sagemaker.logs import LogStore
 from local_sagemaker.records import Record, Records
 from local_sagemaker.routing import Route
-from local_sagemaker.runners import RunnerError, Runners, Running, Work
+from local_sagemaker.runners import Runners
 from local_sagemaker.settings import Settings
 
-KIND = "endpoints"
-PING_INTERVAL_S = 1.0
-PING_TIMEOUT_S = 2.0
-STARTUP_S = 480  # ContainerStartupHealthCheckTimeoutInSeconds when it is not given
-REASON_LIMIT = 1024
-log = logging.getLogger(__name__)
+__all__ = ["KIND", "Hosting", "log_group"]
 
-
-def log_group(name: str) -> str:
-    return f"/aws/sagemaker/Endpoints/{name}"
+_CHANGEABLE = ("InService", "UpdateRollbackFailed")
 
 
 class Hosting:
-    """Every endpoint of this server."""
+    """Every endpoint of this server. A deployment is a record: what `endpoint_configs.deployment` makes."""
 
     def __init__(self, records: Records, logs: LogStore, runners: Runners, settings: Settings) -> None:
         self._records = records
-        self._logs = logs
         self._runners = runners
         self._settings = settings
-        self._runs: dict[str, EndpointRun] = {}
+        self._means = Means(logs, runners, settings)
+        self._endpoints: dict[str, Endpoint] = {}
         self._lock = threading.Lock()
 
-    def submit(self, request: dict[str, Any], variants: list[Record], region: str) -> str | None:
-        """Starts an endpoint; gives its ARN, or None when the name is taken.
-
-        `variants` are production variants, each with its model's `Container`: a model may be deleted while it
-        is served.
-        """
+    def submit(self, request: dict[str, Any], deployed: Record, region: str) -> str | None:
+        """Starts an endpoint; gives its ARN, or None when the name is taken."""
         name = request["EndpointName"]
         arn = arns.build("endpoint", name, region)
         record: Record = {
-            "Tags": [],
-            **request,
+            "Tags": request.get("Tags", []),
+            "EndpointName": name,
+            "EndpointConfigName": request["EndpointConfigName"],
             "EndpointArn": arn,
             "EndpointStatus": "Creating",
-            "_Variants": variants,
+            "_Deployment": {"Id": _new_id(), **deployed},
             "_Region": region,
         }
+        if "DeploymentConfig" in request:
+            record["LastDeploymentConfig"] = request["DeploymentConfig"]
         if not self._records.create(KIND, name, record):
             return None
-        self._start(name)
+        self._new(name).create()
         return arn
 
-    def delete(self, name: str) -> None:
-        """Ends an endpoint and forgets it; returns at once."""
+    def update(self, name: str, deployed: Record, config: Record | None) -> None:
+        """Deploys another configuration. Raises ApiError when the endpoint cannot be changed now."""
         with self._records.edit(KIND, name) as record:
+            check_changeable(record)
+            record["EndpointStatus"] = "Updating"
+            record["_Pending"] = {"Id": _new_id(), **deployed, "StartTime": time.time()}
+            record.pop("LastDeploymentConfig", None)
+            if config:
+                record["_Pending"]["DeploymentConfig"] = record["LastDeploymentConfig"] = config
+        self._of(name).update()
+
+    def rescale(self, name: str, wanted: dict[str, Record]) -> None:
+        """Gives variants other weights and counts: members of a variant's record, by the variants' names.
+
+        Raises ApiError when the endpoint cannot be changed now.
+        """
+        with self._records.edit(KIND, name) as record:
+            check_changeable(record)
+            record["EndpointStatus"] = "Updating"
+            variants = record["_Deployment"]["Variants"]
+            before = {item["VariantName"]: (item["DesiredWeight"], item["DesiredCount"]) for item in variants}
+            for variant in variants:
+                variant.update(wanted.get(variant["VariantName"], {}))
+        self._of(name).rescale(before)
+
+    def delete(self, name: str) -> None:
+        """Ends an endpoint and forgets it; returns at once. Raises ApiError while it is being changed, as AWS does."""
+        with self._records.edit(KIND, name) as record:
+            if record["EndpointStatus"] not in (*_CHANGEABLE, "Failed"):
+                raise _in_progress(record)
             record["EndpointStatus"] = "Deleting"
-        with self._lock:
-            run = self._runs.get(name)
 
         def end() -> None:
-            if run:
-                run.stop(self._settings.endpoint_stop_s)
-                run.join()
             with self._lock:
-                self._runs.pop(name, None)
+                endpoint = self._endpoints.get(name)
+            if endpoint:
+                endpoint.stop(self._settings.endpoint_stop_s)
+                endpoint.join()
+            with self._lock:
+                self._endpoints.pop(name, None)
             self._records.delete(KIND, name)
 
         threading.Thread(target=end, name=f"delete-{name}", daemon=True).start()
 
     def route(self, name: str, variant: str | None) -> Route:
         """Where a request goes; to be used in a `with` statement. Raises ApiError."""
-        record = self._records.find(KIND, name)
-        if record is None:
-            raise ApiError("ValidationError", f"Endpoint {name} of account {arns.ACCOUNT} not found.")
-        if record["EndpointStatus"] != "InService":
+        with self._lock:
+            endpoint = self._endpoints.get(name)
+        if endpoint is None or not endpoint.is_serving:
+            record = self._records.find(KIND, name)
+            if record is None:
+                raise ApiError("ValidationError", f"Endpoint {name} of account {arns.ACCOUNT} not found.")
             raise ApiError(
                 "ValidationError", f"Endpoint {name} is not InService, its status is {record['EndpointStatus']}."
             )
+        return endpoint.route(variant)
+
+    def shown(self, record: Record) -> Record:
+        """The record with the members of DescribeEndpoint that its deployments and its instances give."""
         with self._lock:
-            urls = self._runs[name].urls
-        weights = {item["VariantName"]: item.get("InitialVariantWeight", 1.0) for item in record["_Variants"]}
-        if variant is None:
-            variant = random.choices(list(weights), list(weights.values()))[0]
-        if variant not in urls:
-            raise ApiError(
-                "ValidationError", f"Variant {variant} of endpoint {name} not found; it has {', '.join(urls)}."
-            )
-        (chosen,) = (item for item in record["_Variants"] if item["VariantName"] == variant)
-        containers = (chosen["Container"],)
-        base, stream = _base(self._records, name, variant), f"{variant}/i-local"
-        return Route(
-            name, variant, (urls[variant],), stream, record["_Region"], chosen, containers, base, lambda: None
-        )
+            endpoint = self._endpoints.get(record["EndpointName"])
+        counts = endpoint.counts() if endpoint else {}
+        current = record["_Deployment"]
+        shown = {**record, **_shown(current, counts)}
+        if "DataCaptureConfig" in current:
+            shown["DataCaptureConfig"] = _capture(current["DataCaptureConfig"])
+        if "AsyncInferenceConfig" in current:
+            shown["AsyncInferenceConfig"] = current["AsyncInferenceConfig"]
+        if "_Pending" in record:
+            pending = record["_Pending"]
+            status = pending.get("VariantStatus", {"Status": "Creating", "StartTime": pending["StartTime"]})
+            shown["PendingDeploymentSummary"] = {
+                "EndpointConfigName": pending["EndpointConfigName"],
+                "StartTime": pending["StartTime"],
+                **_shown(pending, counts, {"VariantStatus": [status]}),
+            }
+        return shown
 
     def recover(self) -> None:
         """Starts again what was in service or on its way there, and ends what the earlier server left running."""
         for record in self._records.all(KIND):
             name, status = record["EndpointName"], record["EndpointStatus"]
-            for variant in record["_Variants"]:
-                self._runners.sweep(variant["Container"]["Image"], _base(self._records, name, variant["VariantName"]))
+            self._sweep(record)
             if status == "Deleting":
                 self._records.delete(KIND, name)
             elif status != "Failed":
                 with self._records.edit(KIND, name) as edited:
-                    edited["EndpointStatus"] = "Creating" if status == "Creating" else "SystemUpdating"
-                self._start(name)
+                    if status in ("RollingBack", "UpdateRollbackFailed"):
+                        edited.pop("_Pending", None)  # the whole old fleet comes back, so the rollback succeeds
+                    if status != "Creating" and "_Pending" not in edited:
+                        edited["EndpointStatus"] = "SystemUpdating"
+                self._new(name).create()
 
     def shutdown(self) -> None:
         """Ends every container; the records keep their status, so that the next server starts them again."""
         with self._lock:
-            runs = list(self._runs.values())
-        for run in runs:
-            run.stop(self._settings.shutdown_stop_s)
-        for run in runs:
-            run.join()
+            endpoints = list(self._endpoints.values())
+        for endpoint in endpoints:
+            endpoint.stop(self._settings.shutdown_stop_s)
+        for endpoint in endpoints:
+            endpoint.join()
 
-    def _start(self, name: str) -> None:
-        run = EndpointRun(name, self._records, self._logs, self._runners, self._settings)
+    def _sweep(self, record: Record) -> None:
+        deployments = [record["_Deployment"], *([record["_Pending"]] if "_Pending" in record else [])]
+        for deployed in deployments:
+            directory: Path = self._records.directory(KIND, record["EndpointName"]) / deployed["Id"]
+            for variant in variants_of(deployed):
+                for number, container in enumerate(variant["Containers"]):
+                    for base in (directory / variant["VariantName"]).glob(f"i-*/ml-{number}"):
+                        self._runners.sweep(container["Image"], base)
+            shutil.rmtree(directory, ignore_errors=True)
+
+    def _of(self, name: str) -> Endpoint:
         with self._lock:
-            self._runs[name] = run
-        run.start()
+            return self._endpoints[name]
+
+    def _new(self, name: str) -> Endpoint:
+        endpoint = Endpoint(name, self._records, self._means)
+        with self._lock:
+            self._endpoints[name] = endpoint
+        return endpoint
 
 
-class EndpointRun:
-    """The life of one endpoint's containers."""
-
-    def __init__(self, name: str, records: Records, logs: LogStore, runners: Runners, settings: Settings) -> None:
-        self.urls: dict[str, str] = {}
-        self._name = name
-        self._records = records
-        self._logs = logs
-        self._runners = runners
-        self._settings = settings
-        self._endpoint = records.get(KIND, name)
-        self._http = urllib3.PoolManager(retries=False)
-        self._running: dict[str, Running] = {}
-        self._writers: dict[str, LogWriter] = {}
-        self._stop = threading.Event()
-        self._stop_grace_s = settings.endpoint_stop_s
-        self._thread = threading.Thread(target=self._live, name=f"endpoint-{name}", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def join(self) -> None:
-        self._thread.join()
-
-    def stop(self, grace_s: float) -> None:
-        self._stop_grace_s = grace_s
-        self._stop.set()
-
-    def _live(self) -> None:
-        reason: str | None = None
-        try:
-            for variant in self._endpoint["_Variants"]:
-                self._bring_up(variant)
-            if not self._stop.is_set():
-                self._in_service()
-                self._watch()
-        except (JobError, RunnerError) as error:
-            reason = str(error)
-        except Exception as error:
-            log.exception("endpoint %s", self._name)
-            reason = f"{type(error).__name__}: {error}"
-        finally:
-            self._end()
-        if reason is not None and not self._stop.is_set():
-            with self._records.edit(KIND, self._name) as record:
-                record["EndpointStatus"] = "Failed"
-                record["FailureReason"] = reason[:REASON_LIMIT]
-
-    def _bring_up(self, variant: Record) -> None:
-        name, container = variant["VariantName"], variant["Container"]
-        base = _base(self._records, self._name, name)
-        shutil.rmtree(base, ignore_errors=True)
-        (base / "model").mkdir(parents=True)
-        if "ModelDataUrl" in container:
-            self._unpack(container["ModelDataUrl"], base / "model")
-        if self._stop.is_set():
-            return
-        writer = self._logs.writer(log_group(self._name), f"{name}/i-local")
-        self._writers[name] = writer
-        environment = {"AWS_REGION": self._endpoint["_Region"], **container.get("Environment", {})}
-        work = Work(self._name, container["Image"], "serve", base, environment)
-        self._running[name] = running = self._runners.of(container["Image"]).start(work, writer.write)
-        self._await_health(variant, running)
-        self.urls[name] = running.url
-
-    def _unpack(self, uri: str, directory: Path) -> None:
-        local = storage.local_path(uri)
-        if local is not None:
-            archive.unpack(local, directory)
-            return
-        with tempfile.TemporaryDirectory(dir=directory.parent) as scratch:
-            packed = Path(scratch) / "model.tar.gz"
-            storage.download_file(uri, packed, self._endpoint["_Region"])
-            archive.unpack(packed, directory)
-
-    def _await_health(self, variant: Record, running: Running) -> None:
-        """Polls /ping until it is 200. Raises JobError when that takes too long or the container ends."""
-        limit_s = variant.get("ContainerStartupHealthCheckTimeoutInSeconds", STARTUP_S)
-        deadline = time.monotonic() + limit_s
-        said = "nothing"
-        while time.monotonic() < deadline and not self._stop.is_set():
-            try:
-                answer = self._http.request("GET", f"{running.url}/ping", timeout=PING_TIMEOUT_S)
-                if answer.status == 200:
-                    return
-                said = f"{answer.status} {answer.data[:200].decode('utf-8', 'replace')}".strip()
-            except urllib3.exceptions.HTTPError as error:
-                said = f"nothing ({type(error).__name__})"
-            code = running.wait(PING_INTERVAL_S)
-            if code is not None:
-                raise JobError(self._unhealthy(variant, f"it ended with exit code {code}"))
-        if not self._stop.is_set():
-            raise JobError(self._unhealthy(variant, f"after {limit_s} s GET /ping answered {said}"))
-
-    def _unhealthy(self, variant: Record, what: str) -> str:
-        name = variant["VariantName"]
-        head = f"The primary container for production variant {name} did not pass the ping health check: {what}."
-        return f"{head} {self._last_lines(name)}"
-
-    def _last_lines(self, variant: str) -> str:
-        return f"Its last log lines: {' | '.join(self._writers[variant].last) or 'none'}"
-
-    def _in_service(self) -> None:
-        with self._records.edit(KIND, self._name) as record:
-            if record["EndpointStatus"] == "Deleting":
-                return
-            record["EndpointStatus"] = "InService"
-            record["ProductionVariants"] = [_summary(variant) for variant in self._endpoint["_Variants"]]
-
-    def _watch(self) -> None:
-        """Returns when the endpoint is to end; raises JobError when one of its containers ends by itself."""
-        while not self._stop.wait(PING_INTERVAL_S / 4):
-            for name, running in self._running.items():
-                code = running.wait(0)
-                if code is not None:
-                    raise JobError(
-                        f"The primary container for production variant {name} ended with exit code {code} "
-                        f"while in service. {self._last_lines(name)}"
-                    )
-
-    def _end(self) -> None:
-        for running in self._running.values():
-            running.stop(self._stop_grace_s)
-        for running in self._running.values():
-            running.wait()
-        for writer in self._writers.values():
-            writer.close()
-        for variant in self._endpoint["_Variants"]:
-            shutil.rmtree(_base(self._records, self._name, variant["VariantName"]), ignore_errors=True)
+def check_changeable(record: Record) -> None:
+    """Raises ApiError for an endpoint that can be neither updated nor scaled now."""
+    if record["EndpointStatus"] == "Failed":
+        raise ApiError(
+            "ValidationException",
+            f'Cannot update endpoint "{record["EndpointArn"]}" with status "Failed"; delete it and create it again.',
+        )
+    if record["EndpointStatus"] not in _CHANGEABLE:
+        raise _in_progress(record)
 
 
-def _summary(variant: Record) -> Record:
-    """ProductionVariantSummary of DescribeEndpoint."""
-    image, weight = variant["Container"]["Image"], variant.get("InitialVariantWeight", 1.0)
+def _in_progress(record: Record) -> ApiError:
+    return ApiError("ValidationException", f'Cannot update in-progress endpoint "{record["EndpointArn"]}".')
+
+
+def _new_id() -> str:
+    return f"d-{uuid4().hex[:12]}"
+
+
+def _shown(deployed: Record, counts: dict[str, dict[str, int]], more: Record | None = None) -> Record:
+    running = counts.get(deployed["Id"], {})
+    groups = {"ProductionVariants": deployed["Variants"], "ShadowProductionVariants": deployed["ShadowVariants"]}
     return {
-        "VariantName": variant["VariantName"],
-        "DeployedImages": [{"SpecifiedImage": image, "ResolvedImage": image, "ResolutionTime": time.time()}],
-        "CurrentWeight": weight,
-        "DesiredWeight": weight,
-        "CurrentInstanceCount": 1,
-        "DesiredInstanceCount": 1,
+        member: [
+            {**deployment.summary(variant, running.get(variant["VariantName"], 0)), **(more or {})}
+            for variant in variants
+        ]
+        for member, variants in groups.items()
+        if variants
     }
 
 
-def _base(records: Records, name: str, variant: str) -> Path:
-    return records.directory(KIND, name) / variant / "ml"
+def _capture(config: Record) -> Record:
+    """DataCaptureConfigSummary."""
+    is_on = config.get("EnableCapture", False)
+    return {
+        "EnableCapture": is_on,
+        "CaptureStatus": "Started" if is_on else "Stopped",
+        "CurrentSamplingPercentage": config["InitialSamplingPercentage"],
+        "DestinationS3Uri": config["DestinationS3Uri"],
+        "KmsKeyId": config.get("KmsKeyId", ""),
+    }

@@ -15,6 +15,7 @@ class Settings:
     process_path: Path | None = None
     training_stop_s: float = 120.0  # from SIGTERM to SIGKILL, as on SageMaker
     endpoint_stop_s: float = 30.0  # the same for endpoints
+    ping_interval_s: float = 5.0  # between two health checks of a container in service
     shutdown_stop_s: float = 10.0  # the same when the server itself ends: nobody waits two minutes for a Ctrl-C
 
 

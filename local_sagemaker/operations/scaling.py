@@ -166,7 +166,7 @@ def _check_resource(platform: Platform, call: Call) -> None:
     record = platform.records.find(ENDPOINTS, endpoint)
     if record is None:
         raise errors.validation(f'Could not find endpoint "{arns.build("endpoint", endpoint, call.region)}".')
-    if variant not in [item["VariantName"] for item in record["_Variants"]]:
+    if variant not in [item["VariantName"] for item in record["_Deployment"]["Variants"]]:
         raise errors.validation(f'Could not find variant "{variant}" of endpoint "{record["EndpointArn"]}".')
 
 
