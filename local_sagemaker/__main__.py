@@ -1,13 +1,19 @@
-"""The command line: `python -m local_sagemaker up | down | status | logs NAME`."""
+"""The command line: `python -m local_sagemaker up | down | status | logs NAME | interrupt NAME | prune`."""
 
 from __future__ import annotations
 
 import argparse
+import json
+import re
 import sys
+import time
 from pathlib import Path
 
 from local_sagemaker import daemon
 from local_sagemaker.settings import Settings, default_state
+
+FOLLOW_S = 0.5  # between two looks of `logs --follow`
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -18,6 +24,8 @@ def main(arguments: list[str] | None = None) -> int:
     except daemon.DaemonError as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
 
 
 def _up(options: argparse.Namespace, state: Path) -> int:
@@ -40,36 +48,98 @@ def _down(options: argparse.Namespace, state: Path) -> int:
 
 
 def _status(options: argparse.Namespace, state: Path) -> int:
-    url = daemon.running_url(state)
-    if url is None:
-        print(f"No server runs on {state}; start one with `python -m local_sagemaker up`.")
-        return 1
-    from local_sagemaker.overview import overview
+    from local_sagemaker import report
 
-    print(daemon.banner(url))
-    for line in overview(state):
-        print(line)
-    return 0
+    url = daemon.running_url(state)
+    if options.json:
+        print(json.dumps({"url": url, "state": str(state), **report.as_json(state)}, indent=1))
+    else:
+        print(daemon.banner(url) if url else f"No server runs on {state}; start one with `local_sagemaker up`.")
+        report.table(state, options.all)
+    return 0 if url else 1
 
 
 def _logs(options: argparse.Namespace, state: Path) -> int:
-    from local_sagemaker.overview import log_lines
+    from local_sagemaker.overview import last_lines, log_streams
 
-    lines = log_lines(state, options.name)
-    if lines is None:
-        print(f"There is no log of a training job or an endpoint named {options.name} in {state}.", file=sys.stderr)
+    streams = log_streams(state, options.name)
+    if not streams:
+        print(f"There is no log of a job or an endpoint named {options.name} in {state}.", file=sys.stderr)
         return 2
-    for line in lines:
-        print(line)
+    ends: dict[str, int] = {}
+    try:
+        while True:
+            # Whether it has ended is asked before what it printed: so the last lines are not missed.
+            goes_on = options.follow and daemon.running_url(state) is not None and _runs(state, options.name)
+            for line in last_lines(state, log_streams(state, options.name), options.tail, ends):
+                print(line)
+            sys.stdout.flush()
+            if not goes_on:
+                return 0
+            time.sleep(FOLLOW_S)
+    except BrokenPipeError:  # `logs NAME | head`
+        sys.stderr.close()
+        return 0
+
+
+def _runs(state: Path, name: str) -> bool:
+    from local_sagemaker.overview import KINDS, row
+    from local_sagemaker.records import Records
+
+    records = Records(state)
+    found = [(kind, records.find(kind.folder, name)) for kind in KINDS.values()]
+    return any(record is not None and row(kind, record).ended is None for kind, record in found)
+
+
+def _interrupt(options: argparse.Namespace, state: Path) -> int:
+    from local_sagemaker import remote
+
+    remote.post(_url(state), f"/local/interrupt/{options.name}", {})
+    print(f"The spot instance of {options.name} is being taken away; the job starts again from its checkpoints.")
     return 0
+
+
+def _prune(options: argparse.Namespace, state: Path) -> int:
+    from local_sagemaker import report
+
+    age_s = _seconds(options.older_than)
+    found = report.prune(state, daemon.running_url(state), age_s, dry_run=True)
+    if not found:
+        print("There is nothing to remove.")
+        return 0
+    report.leftovers(found, "would be removed" if options.dry_run else "will be removed")
+    if options.dry_run:
+        return 0
+    if not options.yes:
+        if not sys.stdin.isatty():
+            raise daemon.DaemonError("Nothing was removed: nobody can be asked here; say --yes to remove it.")
+        if input("Remove it? [y/N] ").strip().lower() not in ("y", "yes"):
+            print("Nothing was removed.")
+            return 1
+    report.leftovers(report.prune(state, daemon.running_url(state), age_s, dry_run=False), "removed")
+    return 0
+
+
+def _url(state: Path) -> str:
+    url = daemon.running_url(state)
+    if url is None:
+        raise daemon.DaemonError(f"No server runs on {state}; start one with `local_sagemaker up`.")
+    return url
+
+
+def _seconds(text: str) -> float:
+    found = re.fullmatch(r"(\d+)([smhdw])", text)
+    if not found:
+        raise daemon.DaemonError(f"--older-than {text} is no age: write a number and s, m, h, d or w, as in 7d.")
+    return int(found.group(1)) * _UNITS[found.group(2)]
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m local_sagemaker",
+        prog="local_sagemaker",
         description="The SageMaker API on this machine: jobs and endpoints run in Docker or in processes.",
     )
-    commands = parser.add_subparsers(required=True, metavar="up | down | status | logs")
+    commands = parser.add_subparsers(required=True, metavar="up | down | status | logs | interrupt | prune")
 
     def command(name: str, run: object, text: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text, description=text)
@@ -111,8 +181,21 @@ def _parser() -> argparse.ArgumentParser:
         help="the same of an endpoint (default: %(default)s)",
     )
     command("down", _down, "end the server, its jobs and its endpoints")
-    command("status", _status, "say whether a server runs and what it has")
-    command("logs", _logs, "print the log of a training job or an endpoint").add_argument("name", metavar="NAME")
+    status = command("status", _status, "say whether a server runs and what it has")
+    status.add_argument("--json", action="store_true", help="everything, for programs")
+    status.add_argument("--all", action="store_true", help="every job, trials too, not only the newest")
+    logs = command("logs", _logs, "print the log of a job or an endpoint")
+    logs.add_argument("name", metavar="NAME")
+    logs.add_argument("--follow", "-f", action="store_true", help="go on until it ends")
+    logs.add_argument("--tail", type=int, metavar="N", help="begin with the last N lines of each stream")
+    interrupt = command("interrupt", _interrupt, "take the spot instance of a training job away")
+    interrupt.add_argument("name", metavar="NAME")
+    prune = command("prune", _prune, "remove the records, logs and leftovers of jobs that have ended")
+    prune.add_argument(
+        "--older-than", default="0s", metavar="AGE", help="only of jobs that ended so long ago, as in 7d"
+    )
+    prune.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+    prune.add_argument("--yes", "-y", action="store_true", help="do not ask")
     return parser
 
 

@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -145,8 +146,10 @@ def serve(settings: Settings, port: int) -> None:
 
 
 def banner(url: str) -> str:
-    """What `up` prints: the address, and the line to paste into a shell."""
-    return f"local SageMaker answers at {url}\nexport AWS_ENDPOINT_URL={url}"
+    """What `up` prints: the address, the line to paste into a shell, and where the page is."""
+    return (
+        f"local SageMaker answers at {url}\nexport AWS_ENDPOINT_URL={url}\nOpen {url} in a browser to watch it."
+    )
 
 
 def _text(path: Path | None) -> str | None:
@@ -205,6 +208,8 @@ def _hold(state: Path) -> None:
         if time.monotonic() > deadline:  # somebody who only looks holds it for a moment
             raise DaemonError(_held(state))
         time.sleep(0.02)
+    # Of a server that was killed; in a container the next one often has the same process id.
+    (state / "server.json").unlink(missing_ok=True)
     os.truncate(descriptor, 0)
     os.write(descriptor, str(os.getpid()).encode())
 
@@ -218,6 +223,15 @@ def _held(state: Path) -> str:
         f"The state directory {state} is held by another server, {who}: "
         "use that one, end it with `down`, or name another --state."
     )
+
+
+@contextlib.contextmanager
+def alone(state: Path) -> Iterator[None]:
+    """While the block runs no server can start on the state. Raises DaemonError when one runs already."""
+    with (state / "server.lock").open("a+") as stream:
+        if not _try(stream.fileno(), fcntl.LOCK_EX):
+            raise DaemonError(_held(state))
+        yield
 
 
 def _try(descriptor: int, mode: int) -> bool:

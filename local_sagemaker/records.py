@@ -17,14 +17,15 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, unquote
 from uuid import uuid4
 
 Record = dict[str, Any]
+T = TypeVar("T")
 
 FILE = "record.json"
 # Directories of the state whose content is not ours: a bucket may well hold an object `record.json`.
@@ -100,6 +101,14 @@ class Records:
     def all(self, kind: str) -> list[Record]:
         with self._lock:
             return copy.deepcopy(list(self._records.get(kind, {}).values()))
+
+    def look(self, kind: str, at: Callable[[Record], T]) -> list[T]:
+        """What a function that is quick, and keeps nothing of a record itself, makes of each record of a kind.
+
+        Without a copy of each, which for a thousand jobs takes half a second.
+        """
+        with self._lock:
+            return [at(record) for record in self._records.get(kind, {}).values()]
 
     def create(self, kind: str, name: str, record: Record) -> bool:
         """Adds a record; False, and nothing is changed, when the name is taken."""

@@ -5,32 +5,37 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import TypeVar
 
-from anyio import CapacityLimiter
+from anyio import CancelScope, CapacityLimiter
 from anyio.to_thread import run_sync
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
 
-from local_sagemaker import __version__, invocations, protocol
+from local_sagemaker import __version__, eventstream, protocol
 from local_sagemaker.errors import ApiError
-from local_sagemaker.invocations import Invocations
+from local_sagemaker.gate import Gate
+from local_sagemaker.invocations import Stream
 from local_sagemaker.operations import perform
+from local_sagemaker.page import page
 from local_sagemaker.platform import Platform
 from local_sagemaker.protocol import Reply
+from local_sagemaker.runtime_protocol import BODY_LIMITS
 
 BODY_LIMIT = 4 * 1024 * 1024  # bytes of a request that is not an invocation
 PARALLEL_INVOCATIONS = 64  # threads of their own: invocations that wait for a container must not hold up the API
 log = logging.getLogger(__name__)
+T = TypeVar("T")
+Passing = Callable[[str, Mapping[str, str], bytes, int], T]  # a method of Invocations
 
 
 def application(platform: Platform, on_ready: Callable[[], None]) -> Starlette:
     """The ASGI application; `on_ready` is called when the state is taken up and requests will be answered."""
 
-    passing = Invocations(platform.hosting)
+    passing = platform.invocations
     limiter = CapacityLimiter(PARALLEL_INVOCATIONS)
 
     @contextlib.asynccontextmanager
@@ -40,13 +45,21 @@ def application(platform: Platform, on_ready: Callable[[], None]) -> Starlette:
         yield
 
     async def about(request: Request) -> Response:
+        if page.wants_page(request):
+            return page.index()
         return JSONResponse({"service": "local-sagemaker", "version": __version__, "pid": os.getpid()})
 
     async def api(request: Request) -> Response:
         return await _answer(_api(platform, request), is_query="x-amz-target" not in request.headers)
 
     async def invoke(request: Request) -> Response:
-        return await _answer(_invoke(passing, limiter, request))
+        return await _answer(_invoke(passing.invoke, "InvokeEndpoint", limiter, request))
+
+    async def accept(request: Request) -> Response:
+        return await _answer(_invoke(passing.accept, "InvokeEndpointAsync", limiter, request))
+
+    async def stream(request: Request) -> Response:
+        return await _answer(_stream(passing.stream, "InvokeEndpointWithResponseStream", limiter, request))
 
     async def unknown(request: Request) -> Response:
         what = f"{request.method} {request.url.path}"
@@ -57,11 +70,14 @@ def application(platform: Platform, on_ready: Callable[[], None]) -> Starlette:
             Route("/", about, methods=["GET"]),
             Route("/", api, methods=["POST"]),
             Route("/endpoints/{name}/invocations", invoke, methods=["POST"]),
+            Route("/endpoints/{name}/async-invocations", accept, methods=["POST"]),
+            Route("/endpoints/{name}/invocations-response-stream", stream, methods=["POST"]),
+            *page.routes(platform),
             Route("/{path:path}", unknown, methods=["GET", "POST", "PUT", "DELETE", "PATCH"]),
         ],
         lifespan=lifespan,
     )
-    app.add_middleware(LoopbackOnly)
+    app.add_middleware(Gate)
     return app
 
 
@@ -73,17 +89,29 @@ async def _api(platform: Platform, request: Request) -> Reply:
     return protocol.answer(call, await run_sync(perform, platform, call))
 
 
-async def _invoke(passing: Invocations, limiter: CapacityLimiter, request: Request) -> Reply:
-    body, size = await read(request, invocations.BODY_LIMIT)
-    if size > invocations.BODY_LIMIT:
-        raise invocations.too_large(size)
-    name, region = request.path_params["name"], protocol.region_of(request.headers)
-    return await run_sync(passing.invoke, name, request.headers, body, region, limiter=limiter)
+async def _invoke(passing: Passing[T], operation: str, limiter: CapacityLimiter, request: Request) -> T:
+    body, size = await read(request, BODY_LIMITS[operation])
+    return await run_sync(passing, request.path_params["name"], request.headers, body, size, limiter=limiter)
 
 
-async def _answer(reply: Awaitable[Reply], is_query: bool = False) -> Response:
+async def _stream(passing: Passing[Stream], operation: str, limiter: CapacityLimiter, request: Request) -> Response:
+    opened = await _invoke(passing, operation, limiter, request)
+
+    async def events() -> AsyncIterator[bytes]:
+        try:
+            while (event := await run_sync(next, opened.events, None, limiter=limiter)) is not None:
+                yield event
+        finally:
+            with CancelScope(shield=True):  # a client that went away leaves the container's connection to be closed
+                await run_sync(opened.close)
+
+    return StreamingResponse(events(), headers={**opened.headers, "Content-Type": eventstream.CONTENT_TYPE})
+
+
+async def _answer(reply: Awaitable[Reply | Response], is_query: bool = False) -> Response:
     try:
-        return _respond(await reply)
+        answer = await reply
+        return answer if isinstance(answer, Response) else _respond(answer)
     except ApiError as error:
         return _respond(protocol.refusal(error, is_query))
     except Exception as error:
@@ -103,28 +131,6 @@ async def read(request: Request, limit: int) -> tuple[bytes, int]:
         if size <= limit:
             chunks.append(chunk)
     return b"".join(chunks), size
-
-
-class LoopbackOnly:
-    """Refuses requests whose Host is not this machine.
-
-    A web page whose name was made to resolve to 127.0.0.1 gets nothing.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not self._is_local(scope):
-            message = "local SageMaker answers to 127.0.0.1 and localhost only: use one of these in the endpoint's URL."
-            await _respond(protocol.refusal(ApiError("AccessDeniedException", message, 403)))(scope, receive, send)
-            return
-        await self._app(scope, receive, send)
-
-    @staticmethod
-    def _is_local(scope: Scope) -> bool:
-        host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
-        return host.partition(":")[0] in ("127.0.0.1", "localhost")
 
 
 def _respond(reply: Reply) -> Response:
