@@ -100,7 +100,9 @@ class Endpoint:
             return self._route(fleet, instance, self._shadows(fleet))
 
     def _draw(self, fleet: Fleet) -> str:
-        weights = {item["VariantName"]: item["DesiredWeight"] for item in fleet.deployment["Variants"]}
+        weights: dict[str, float] = {
+            item["VariantName"]: item["DesiredWeight"] for item in fleet.deployment["Variants"]
+        }
         if not any(weights.values()):
             raise ApiError(
                 "ValidationError",

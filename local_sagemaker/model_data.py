@@ -18,42 +18,39 @@ def bring(container: Record, base: Path, region: str) -> tuple[Mount, ...]:
 
     A multi-model container gets none: its models come one by one, when they are asked for.
     """
-    (base / "model").mkdir(parents=True)
-    if container.get("Mode") == "MultiModel":
-        return ()
-    if "ModelDataUrl" in container:
-        _extract(container["ModelDataUrl"], base / "model", region)
-    wanted = [("model", container["ModelDataSource"])] if "ModelDataSource" in container else []
-    wanted += [
-        (f"{ADDITIONAL}/{more['ChannelName']}", more) for more in container.get("AdditionalModelDataSources", [])
-    ]
-    mounts = [_bring_source(source["S3DataSource"], base, target, region) for target, source in wanted]
+    base.mkdir(parents=True)
+    if "ModelDataUrl" in container and container.get("Mode") != "MultiModel":
+        _extract(container["ModelDataUrl"], base, "model", region)
+    sources = [("model", container["ModelDataSource"])] if "ModelDataSource" in container else []
+    for more in container.get("AdditionalModelDataSources", []):
+        sources.append((f"{ADDITIONAL}/{more['ChannelName']}", more))
+    mounts = [_bring_source(source["S3DataSource"], base, target, region) for target, source in sources]
+    if all(mount is None or mount.target != "model" for mount in mounts):
+        (base / "model").mkdir(exist_ok=True)
     return tuple(mount for mount in mounts if mount)
 
 
 def _bring_source(source: Record, base: Path, target: str, region: str) -> Mount | None:
     uri = source["S3Uri"]
     if source["CompressionType"] == "Gzip":
-        _extract(uri, base / target, region)
+        _extract(uri, base, target, region)
         return None
     local = storage.local_path(uri)
+    if local is not None and source["S3DataType"] == "S3Prefix":
+        return Mount(local, target)
+    (base / target).mkdir(parents=True)
     try:
         if source["S3DataType"] == "S3Prefix":
-            if local is not None:
-                if not local.is_dir():
-                    raise JobError(f"{uri} is no directory")
-                return Mount(local, target)
             storage.download(uri, base / target, region)
         else:
-            (base / target).mkdir(parents=True, exist_ok=True)
             storage.download_file(uri, base / target / uri.rpartition("/")[2], region)
     except JobError as error:
         raise _not_found(uri, error) from error
     return None
 
 
-def _extract(uri: str, directory: Path, region: str) -> None:
-    with tempfile.TemporaryDirectory(dir=directory.parent) as scratch:
+def _extract(uri: str, base: Path, target: str, region: str) -> None:
+    with tempfile.TemporaryDirectory(dir=base) as scratch:
         packed = storage.local_path(uri)
         if packed is None:
             packed = Path(scratch) / "model.tar.gz"
@@ -63,7 +60,7 @@ def _extract(uri: str, directory: Path, region: str) -> None:
         except JobError as error:
             raise _not_found(uri, error) from error
         try:
-            archive.unpack(packed, directory)
+            archive.unpack(packed, base / target)
         except JobError as error:
             raise JobError(
                 f'Failed to extract model data archive from URL "{uri}". Please ensure that the object located at '

@@ -15,14 +15,14 @@ class Route:
 
     Use it in a `with` statement around the request: an instance that is to end waits until nobody is inside.
 
-    `base`: the private /opt/ml of this instance, by which it is known too: a new instance has a new one or
-    an empty one; `urls`: one for each of the model's `containers` (`ContainerDefinition`s), of which there is more than one in an
-    inference pipeline only; `log_stream`: the instance's, in the endpoint's log group; `region`: the endpoint's;
-    `record`: the variant as the endpoint's configuration has it (ServerlessConfig and so on), with
-    `InferenceExecutionMode`, `Serial` or `Direct`, among it; `data_capture` and `asynchronous`: the configuration's
-    DataCaptureConfig and AsyncInferenceConfig; `instances`: how many the variant has; `shadows`: routes to the shadow
-    variants that are to get a copy of this request (already drawn by their weights), each to be used in a `with`
-    statement of its own.
+    `base`: the private /opt/ml of this instance, by which it is known too: a new instance has a new one, and one that
+    was started again has an empty `models` in it; `urls`: one for each of the model's `containers`
+    (`ContainerDefinition`s), of which there is more than one in an inference pipeline only; `log_stream`: the
+    instance's, in the endpoint's log group; `region`: the endpoint's; `record`: the variant as the endpoint's
+    configuration has it (ServerlessConfig and so on), with `InferenceExecutionMode`, `Serial` or `Direct`, among it;
+    `data_capture` and `asynchronous`: the configuration's DataCaptureConfig and AsyncInferenceConfig; `instances`: how
+    many the variant has; `shadows`: routes to the shadow variants that are to get a copy of this request (already drawn
+    by their weights), each to be used in a `with` statement of its own.
     """
 
     endpoint: str
