@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from local_sagemaker.hosting import Hosting
+from local_sagemaker.invocations import Invocations
 from local_sagemaker.logs import LogStore
 from local_sagemaker.records import Records
 from local_sagemaker.runners import Runners
@@ -12,7 +13,7 @@ from local_sagemaker.tuning import TuningJobs
 
 
 class Platform:
-    """The records, the logs and the three that work: training, tuning, hosting."""
+    """The records, the logs and those that work: training, tuning, hosting, invocations."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -22,6 +23,7 @@ class Platform:
         self.training = TrainingJobs(self.records, self.logs, runners, settings)
         self.tuning = TuningJobs(self.records, self.training, settings)
         self.hosting = Hosting(self.records, self.logs, runners, settings)
+        self.invocations = Invocations(self.hosting, self.records)
 
     def recover(self) -> None:
         """Takes up a state that an earlier server left."""
@@ -29,9 +31,12 @@ class Platform:
         self.training.recover()
         self.tuning.recover()
         self.hosting.recover()
+        self.invocations.recover()
 
     def shutdown(self) -> None:
         """Ends everything that runs; returns when no process is left."""
+        self.invocations.shutdown()
         self.tuning.shutdown()
         self.training.shutdown()
         self.hosting.shutdown()
+        self.invocations.close()
