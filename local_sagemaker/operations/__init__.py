@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from local_sagemaker import validation
+from local_sagemaker import runtime_protocol, validation
 from local_sagemaker.operations import (
     endpoint_configs,
     endpoints,
@@ -46,6 +46,8 @@ SUPPORT: dict[tuple[str, str], Support] = {
     for module in modules
     for name in module.HANDLERS
 }
+# SageMaker Runtime's operations are not calls: they carry a model's own bytes, and `invocations.py` answers them.
+SUPPORT |= {(runtime_protocol.SERVICE, name): support for name, support in runtime_protocol.SUPPORT.items()}
 
 
 def perform(platform: Platform, call: Call) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from local_sagemaker.operations import HANDLERS
+from local_sagemaker.operations import SUPPORT
 
 from .conftest import ROOT, Local
 from .test_clients import environment
@@ -18,7 +18,7 @@ PAGE = (ROOT / "docs" / "07-local-sagemaker.md").read_text()
 def test_the_table_lists_the_operations() -> None:
     table = PAGE.split("## What it answers")[1].split("\n\n")[1]
     listed = set(re.findall(r"\b[A-Z][a-z]+(?:[A-Z][a-z]+)+\b", table)) - {"SageMaker", "CloudWatch"}
-    assert listed == {operation for _, operation in HANDLERS} | {"InvokeEndpoint"}
+    assert listed == {operation for _, operation in SUPPORT}
 
 
 def test_the_python_of_the_page_runs(local: Local, tmp_path: Path) -> None:
