@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from local_sagemaker import storage
+from local_sagemaker import contract, storage
 from local_sagemaker.errors import JobError
 from local_sagemaker.records import Record
 from local_sagemaker.runners import Mount
@@ -16,8 +16,7 @@ DEFAULT_PATH = "/opt/ml/checkpoints"
 
 def directory(job: Record) -> str:
     """Where the job keeps its checkpoints, relative to /opt/ml."""
-    path: str = job["CheckpointConfig"].get("LocalPath", DEFAULT_PATH)
-    return path.removeprefix("/opt/ml/").rstrip("/")
+    return contract.below(job["CheckpointConfig"].get("LocalPath", DEFAULT_PATH))
 
 
 class Checkpoints:
@@ -53,9 +52,13 @@ class Checkpoints:
 
     def finish(self) -> None:
         """Sends what is not there yet. Raises JobError."""
-        self._stopped.set()
+        self.close()
         if self._uri and storage.local_path(self._uri) is None:
             self._send()
+
+    def close(self) -> None:
+        """Nothing more is sent in the background."""
+        self._stopped.set()
 
     def _keep(self) -> None:
         while not self._stopped.wait(SYNC_S):
@@ -75,7 +78,7 @@ class Checkpoints:
                 self._sent[path] = version
 
     def _files(self) -> list[Path]:
-        return [path for path in sorted(self._local.rglob("*")) if path.is_file()]
+        return [path for path in sorted(self._local.rglob("*")) if path.is_file() and not path.is_symlink()]
 
 
 def _version(path: Path) -> tuple[int, int]:

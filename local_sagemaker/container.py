@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import docker
+import psutil
 from docker.errors import APIError, DockerException, ImageNotFound
 from docker.models.containers import Container
+from docker.types import DeviceRequest, LogConfig
 from docker.types import Mount as DockerMount
 from requests.exceptions import RequestException
+from urllib3.exceptions import HTTPError
 
 from local_sagemaker.process import free_port
-from local_sagemaker.runners import RunnerError, Work
+from local_sagemaker.runners import ENGINE_LOST, Hosts, RunnerError, Work
 
-LABEL = "local-sagemaker.base"  # on each container: the directory it works on, by which leftovers are found
-ENGINE_LOST = 125  # the exit code of `docker run` when the engine, not the container, failed
+# On each container and network: the directory it works on, by which leftovers are found.
+LABEL = "local-sagemaker.base"
+_LOST = (DockerException, RequestException, HTTPError, OSError)  # what docker-py raises when the engine goes away
 log = logging.getLogger(__name__)
 
 
@@ -30,11 +35,28 @@ class DockerRunner:
     def __init__(self) -> None:
         try:
             self._client = docker.from_env()
-            self._client.ping()
+            self._gpus = gpus(self._client.info())
         except DockerException as error:
             raise RunnerError(
                 f"no Docker engine answers ({error}): start it, or name the image 'process' to run without one."
             ) from error
+
+    @contextlib.contextmanager
+    def hosts(self, count: int, base: Path, isolated: bool) -> Iterator[Hosts]:
+        names = tuple(f"algo-{number}" for number in range(1, count + 1))
+        if count == 1:
+            yield Hosts(names, "eth0")
+            return
+        name = f"local-sagemaker-{hashlib.sha256(str(base).encode()).hexdigest()[:12]}"
+        try:
+            network = self._client.networks.create(name, internal=isolated, labels={LABEL: str(base)})
+        except DockerException as error:
+            raise RunnerError(f"the network of the job's {count} hosts cannot be made: {_said(error)}.") from error
+        try:
+            yield Hosts(names, "eth0", name)
+        finally:
+            with contextlib.suppress(*_LOST):
+                network.remove()
 
     def start(self, work: Work, write: Callable[[bytes], None]) -> RunningContainer:
         self._pull(work.image)
@@ -42,7 +64,13 @@ class DockerRunner:
         more: dict[str, Any] = {"entrypoint": list(work.entrypoint)} if work.entrypoint else {}
         if work.verb == "serve":
             more["ports"] = {"8080/tcp": ("127.0.0.1", port)}
-        if work.isolated:
+        if work.verb == "train":
+            more["hostname"] = work.host  # which SageMaker makes resolvable on a single host too
+        if work.network:
+            more["network"] = work.network
+            aliases = self._client.api.create_endpoint_config(aliases=[work.host])
+            more["networking_config"] = {work.network: aliases}
+        elif work.isolated:
             more["network_mode"] = "none"
         try:
             container = self._client.containers.create(
@@ -51,22 +79,32 @@ class DockerRunner:
                 environment=work.environment,
                 mounts=_mounts(work),
                 labels={LABEL: str(work.base)},
+                # Memory is taken as it is used; Docker's own 64 MB kill every DataLoader with workers.
+                shm_size=psutil.virtual_memory().total // 2,
+                device_requests=self._gpus,
+                # The server keeps the log; the engine's copy of a container that floods it must not fill the disk.
+                log_config=LogConfig(type=LogConfig.types.JSON, config={"max-size": "10m"}),
                 **more,
             )
         except DockerException as error:
             raise RunnerError(f"the container of {work.image} cannot be made: {_said(error)}.") from error
         try:
+            # Before the start and not from the engine's log afterwards: so a container that prints faster than it is
+            # read waits, and no line is lost.
+            printed = container.attach(stream=True)
             container.start()
         except DockerException as error:
             container.remove(force=True)
             raise RunnerError(f"the container of {work.image} does not start: {_said(error)}.") from error
-        return RunningContainer(container, f"http://127.0.0.1:{port}", write, lambda: self._hand_back(work))
+        return RunningContainer(container, f"http://127.0.0.1:{port}", printed, write, lambda: self._hand_back(work))
 
     def sweep(self, base: Path) -> None:
         for container in self._client.containers.list(all=True, filters={"label": f"{LABEL}={base}"}):
             image = container.attrs["Config"]["Image"]
             container.remove(force=True)
             self._hand_back(Work("", image, "train", base))
+        for network in self._client.networks.list(filters={"label": f"{LABEL}={base}"}):
+            network.remove()
 
     def _pull(self, image: str) -> None:
         try:
@@ -106,10 +144,16 @@ class RunningContainer:
     """A container, a thread that reads what it prints, a thread that waits for its end and removes it."""
 
     def __init__(
-        self, container: Container, url: str, write: Callable[[bytes], None], hand_back: Callable[[], None]
+        self,
+        container: Container,
+        url: str,
+        printed: Iterator[bytes],
+        write: Callable[[bytes], None],
+        hand_back: Callable[[], None],
     ) -> None:
         self.url = url
         self._container = container
+        self._printed = printed
         self._write = write
         self._hand_back = hand_back
         self._kill: threading.Timer | None = None
@@ -124,30 +168,42 @@ class RunningContainer:
 
     def stop(self, grace_s: float) -> None:
         self._signal("SIGTERM")
+        if self._kill:
+            self._kill.cancel()
         self._kill = threading.Timer(grace_s, self._signal, ["SIGKILL"])
         self._kill.daemon = True
         self._kill.start()
 
     def _signal(self, name: str) -> None:
-        with contextlib.suppress(APIError):  # it has ended in the meantime
+        with contextlib.suppress(*_LOST):  # it has ended in the meantime, or _wait says that the engine is gone
             self._container.kill(signal=name)
 
     def _read(self) -> None:
-        with contextlib.suppress(DockerException, RequestException):  # _wait says that the engine is gone
-            for chunk in self._container.logs(stream=True, follow=True):
+        with contextlib.suppress(*_LOST):  # _wait says that the engine is gone
+            for chunk in self._printed:
                 self._write(chunk)
 
     def _wait(self) -> None:
         try:
-            self._code = int(self._container.wait()["StatusCode"])
+            code = int(self._container.wait()["StatusCode"])
             self._reader.join(timeout=10)
             self._container.remove(force=True)
             self._hand_back()
-        except (DockerException, RequestException) as error:
+            self._code = code
+        except _LOST as error:
             log.warning("the Docker engine was lost: %s", error)
         if self._kill:
             self._kill.cancel()
         self._ended.set()
+
+
+def gpus(info: dict[str, Any]) -> list[DeviceRequest]:
+    """All GPUs that the engine can give, by what `docker info` says: through NVIDIA's runtime or through CDI."""
+    if "nvidia" in info.get("Runtimes", {}):
+        return [DeviceRequest(count=-1, capabilities=[["gpu"]])]
+    if any(device.get("ID") == "nvidia.com/gpu=all" for device in info.get("DiscoveredDevices") or []):
+        return [DeviceRequest(driver="cdi", device_ids=["nvidia.com/gpu=all"])]
+    return []
 
 
 def _mounts(work: Work) -> list[DockerMount]:

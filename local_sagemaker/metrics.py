@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
+import os
 import re
 import threading
 from collections.abc import Callable
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 OnMetric = Callable[[str, float, float], None]  # name of the metric, value, seconds since 1970
+log = logging.getLogger(__name__)
 
 
 class MetricWatcher:
@@ -36,8 +39,7 @@ class MetricWatcher:
             metric = {"MetricName": name, "Value": value, "Timestamp": timestamp}
             with self._lock:
                 self._last[name] = metric
-                with self._path.open("a") as stream:
-                    stream.write(json.dumps(metric) + "\n")
+                _append(self._path, json.dumps(metric) + "\n")
             if self._on_metric:
                 self._on_metric(name, value, timestamp)
 
@@ -45,6 +47,17 @@ class MetricWatcher:
         """FinalMetricDataList of DescribeTrainingJob."""
         with self._lock:
             return list(self._last.values())
+
+
+def _append(path: Path, line: str) -> None:
+    """Adds a whole line or nothing: on a full disk the job goes on, and its last values are still in the record."""
+    with path.open("ab", buffering=0) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        try:
+            stream.write(line.encode())
+        except OSError as error:
+            log.warning("a metric cannot be kept in %s: %s", path, error)
+            os.ftruncate(stream.fileno(), size)
 
 
 def read(path: Path) -> list[dict[str, Any]]:

@@ -18,13 +18,15 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 
-from local_sagemaker.runners import RunnerError, Work
+from local_sagemaker.runners import Hosts, RunnerError, Work
 
+# Without them a process finds no GPU, or another one than the server was given.
+HANDED_ON = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "LD_LIBRARY_PATH")
 KILL_S = 5.0  # how long SIGKILL may take; only a process inside a system call that hangs takes longer
 
 
@@ -33,6 +35,18 @@ class ProcessRunner:
 
     def __init__(self, process_path: Path | None) -> None:
         self._process_path = process_path
+
+    @contextlib.contextmanager
+    def hosts(self, count: int, base: Path, isolated: bool) -> Iterator[Hosts]:
+        """One host is algo-1, as on SageMaker; several are addresses, for names of theirs would resolve nowhere.
+
+        Linux answers on all of 127.0.0.0/8: each job takes three bytes of its own, so that two jobs may use the same
+        port.
+        """
+        digest = hashlib.sha256(str(base).encode()).digest()
+        network = f"127.{1 + digest[0] % 254}.{digest[1]}"
+        names = tuple(f"{network}.{number}" for number in range(1, count + 1)) if count > 1 else ("algo-1",)
+        yield Hosts(names, "lo")
 
     def start(self, work: Work, write: Callable[[bytes], None]) -> RunningProcess:
         executable = self._executable(work.verb)
@@ -49,6 +63,7 @@ class ProcessRunner:
             "HOME": str(Path.home()),
             "LANG": os.environ.get("LANG", "C.UTF-8"),
             "TMPDIR": str(scratch),
+            **{name: os.environ[name] for name in HANDED_ON if name in os.environ},
             **work.environment,
             "SAGEMAKER_BASE_DIR": str(work.base),
         }
@@ -108,6 +123,8 @@ class RunningProcess:
 
     def stop(self, grace_s: float) -> None:
         self._process.send_signal(signal.SIGTERM)
+        if self._kill:
+            self._kill.cancel()
         self._kill = threading.Timer(grace_s, self._kill_group)
         self._kill.daemon = True
         self._kill.start()

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
 PROCESS_IMAGE = "process"
+ENGINE_LOST = -1  # instead of an exit code: what ran the work is gone, and nobody knows how it ended
 
 
 class RunnerError(Exception):
@@ -29,6 +31,15 @@ class Mount:
 
 
 @dataclass(frozen=True)
+class Hosts:
+    """The hosts of one job: names that resolve on each of them, and the network that they share."""
+
+    names: tuple[str, ...]
+    interface: str  # the network interface on which they see each other
+    network: str | None = None
+
+
+@dataclass(frozen=True)
 class Work:
     """One container to run."""
 
@@ -40,7 +51,9 @@ class Work:
     mounts: tuple[Mount, ...] = ()
     entrypoint: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
-    isolated: bool = False  # without a network
+    isolated: bool = False  # without a network, but for the one of its job
+    host: str = "algo-1"  # its own name
+    network: str | None = None  # of Hosts; None for a host that is alone
 
 
 class Running(Protocol):
@@ -51,21 +64,27 @@ class Running(Protocol):
         """Where a `serve` answers: http://127.0.0.1:PORT."""
 
     def wait(self, timeout_s: float | None = None) -> int | None:
-        """The exit code, 128 + N after signal N; None when it still runs after the time-out.
+        """The exit code, 128 + N after signal N, ENGINE_LOST; None when it still runs after the time-out.
 
         Once it is there, nothing is left.
         """
 
     def stop(self, grace_s: float) -> None:
-        """SIGTERM now, SIGKILL after the grace; returns at once."""
+        """SIGTERM now, SIGKILL after the grace; returns at once. Asked again, the last grace counts."""
 
 
 class Runner(Protocol):
+    def hosts(self, count: int, base: Path, isolated: bool) -> AbstractContextManager[Hosts]:
+        """What several hosts of one job share, until the block ends. Raises RunnerError.
+
+        `base` is the job's own directory; `isolated` hosts reach each other and nothing else.
+        """
+
     def start(self, work: Work, write: Callable[[bytes], None]) -> Running:
         """Starts the work; what it prints goes to `write`, from one thread. Raises RunnerError."""
 
     def sweep(self, base: Path) -> None:
-        """Ends what an earlier server left running on this directory."""
+        """Ends what an earlier server left running on this directory, networks included."""
 
 
 class Runners:

@@ -6,18 +6,21 @@ one).
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from local_sagemaker.errors import JobError
 
 
 def join(uri: str, *parts: str) -> str:
-    """`join("s3://b/p/", "a", "b")` -> `s3://b/p/a/b`."""
-    return "/".join([uri.rstrip("/"), *parts])
+    """`join("s3://b/p/", "a", "b")` -> `s3://b/p/a/b`; the names are quoted where the location is a URL."""
+    return "/".join(
+        [uri.rstrip("/"), *map(quote, parts)] if urlsplit(uri).scheme == "file" else [uri.rstrip("/"), *parts]
+    )
 
 
 def local_path(uri: str) -> Path | None:
@@ -26,18 +29,20 @@ def local_path(uri: str) -> Path | None:
     return Path(unquote(parts.path)) if parts.scheme == "file" else None
 
 
-def download(uri: str, target: Path, region: str) -> None:
+def download(uri: str, target: Path, region: str, shard: tuple[int, int] = (0, 1)) -> None:
     """Copies every S3 object below a prefix into a directory, or the one object that the location names.
 
-    Raises JobError where there is nothing or S3 refuses.
+    Of the keys in their order, shard (i, n) is the i-th and every n-th after it. Raises JobError where there is nothing
+    or S3 refuses.
     """
     bucket, prefix = _bucket_and_key(uri)
     client = _client(region)
     with _s3_errors(f"Data download failed: {uri}"):
-        keys = list(_keys(client, bucket, prefix))
+        keys = sorted(_keys(client, bucket, prefix))
         if not keys:
             raise JobError(f"ClientError: Data download failed: there is no object below {uri}.")
-        for key in keys:
+        place, count = shard
+        for key in keys[place::count]:
             # As on SageMaker the folder of the prefix itself is not repeated below the channel.
             inner = (
                 key[len(prefix) :].lstrip("/") if key != prefix and _is_folder(prefix, key) else key.rpartition("/")[2]
@@ -65,13 +70,17 @@ def download_file(uri: str, target: Path, region: str) -> None:
 
 
 def upload_file(source: Path, uri: str, region: str) -> None:
-    """Copies one file to its place; a reader sees the old file or the whole new one."""
+    """Copies one file to its place; a reader sees the old file or the whole new one. Raises JobError."""
     target = local_path(uri)
     if target is not None:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.name}.partial")
-        shutil.copyfile(source, partial)
-        partial.replace(target)
+        with _written(uri):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            partial = target.with_name(f".{target.name}.partial")
+            try:
+                shutil.copyfile(source, partial)
+                partial.replace(target)
+            finally:
+                partial.unlink(missing_ok=True)
         return
     bucket, key = _bucket_and_key(uri)
     with _s3_errors(f"Artifact upload failed: {uri}"):
@@ -79,11 +88,7 @@ def upload_file(source: Path, uri: str, region: str) -> None:
 
 
 def upload_directory(source: Path, uri: str, region: str) -> None:
-    """Copies the regular files below a directory."""
-    target = local_path(uri)
-    if target is not None:
-        shutil.copytree(source, target, dirs_exist_ok=True)
-        return
+    """Copies the regular files below a directory: a link that a container made means nothing here. Raises JobError."""
     for path in sorted(source.rglob("*")):
         if path.is_file() and not path.is_symlink():
             upload_file(path, join(uri, path.relative_to(source).as_posix()), region)
@@ -118,6 +123,18 @@ def _client(region: str) -> Any:
     import boto3
 
     return boto3.client("s3", region_name=region)
+
+
+@contextlib.contextmanager
+def _written(uri: str) -> Iterator[None]:
+    """Turns what this machine's files refuse into a sentence for the job's failure reason."""
+    try:
+        yield
+    except OSError as error:
+        raise JobError(
+            f"ClientError: Artifact upload failed: {uri} cannot be written: {error.strerror}; "
+            "name an output path that this user can write to, on a disk with space."
+        ) from error
 
 
 class _s3_errors:

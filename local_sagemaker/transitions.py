@@ -1,4 +1,8 @@
-"""The statuses that a training job goes through, with their times."""
+"""The statuses that a training job goes through, with their times and AWS's messages.
+
+Sources: the API reference of SecondaryStatusTransition, and for spot training
+https://docs.aws.amazon.com/sagemaker/latest/dg/model-managed-spot-training-status.html.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,17 @@ import time
 
 from local_sagemaker.records import Record
 
+# In these a spot job has its instances; the others are waiting, which nobody pays for.
+_BILLABLE = ("Downloading", "Training", "Stopping", "Uploading")
+
 
 def enter(record: Record, secondary: str, message: str) -> None:
-    """Ends the present secondary status and begins the next one."""
+    """Ends the present secondary status and begins the next one; within the same status the message changes."""
     now = time.time()
     transitions = record["SecondaryStatusTransitions"]
+    if transitions and record["SecondaryStatus"] == secondary:
+        transitions[-1]["StatusMessage"] = message
+        return
     if transitions:
         transitions[-1]["EndTime"] = now
     transitions.append({"Status": secondary, "StartTime": now, "StatusMessage": message})
@@ -24,7 +34,18 @@ def finish(record: Record, status: str, secondary: str, message: str, reason: st
     record["SecondaryStatusTransitions"][-1]["EndTime"] = now
     record["TrainingJobStatus"] = status
     record["TrainingEndTime"] = now
-    seconds = max(1, round(now - record.get("TrainingStartTime", now)))
-    record["TrainingTimeInSeconds"] = record["BillableTimeInSeconds"] = seconds
+    seconds = now - record.get("TrainingStartTime", now)
+    record["TrainingTimeInSeconds"] = _whole(seconds)
+    record["BillableTimeInSeconds"] = _whole(_billable(record) if record["EnableManagedSpotTraining"] else seconds)
     if reason is not None:
         record["FailureReason"] = reason
+
+
+def _billable(record: Record) -> float:
+    steps = record["SecondaryStatusTransitions"]
+    return sum(float(step["EndTime"] - step["StartTime"]) for step in steps if step["Status"] in _BILLABLE)
+
+
+def _whole(seconds: float) -> int:
+    """The model of both times has a minimum of 1."""
+    return max(1, round(seconds))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,6 +76,28 @@ def test_what_cannot_be_downloaded(s3: Any, tmp_path: Path, uri: str, message: s
         storage.download(uri, tmp_path, REGION)
 
 
+def test_each_host_gets_its_part_of_the_keys(s3: Any, tmp_path: Path) -> None:
+    put(s3, *(f"set/{number}" for number in range(5)))
+    for place in (0, 1):
+        storage.download("s3://dogs/set/", tmp_path / str(place), REGION, (place, 2))
+    assert files(tmp_path) == ["0/0", "0/2", "0/4", "1/1", "1/3"]
+
+
+def test_an_output_path_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(JobError, match="cannot be written: Not a directory; name an output path"):
+        storage.upload_file(tmp_path / "file", (tmp_path / "file" / "below" / "x").as_uri(), REGION)
+
+
+def test_a_link_to_this_machines_files_is_not_uploaded(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("x")
+    (tmp_path / "from").mkdir()
+    (tmp_path / "from" / "100%").write_text("kept")
+    (tmp_path / "from" / "link").symlink_to(tmp_path / "secret")
+    storage.upload_directory(tmp_path / "from", (tmp_path / "to").as_uri(), REGION)
+    assert files(tmp_path / "to") == ["100%"]
+
+
 def test_files_go_to_s3_and_come_back(s3: Any, tmp_path: Path) -> None:
     (tmp_path / "from" / "deep").mkdir(parents=True)
     (tmp_path / "from" / "deep" / "file").write_text("x")
@@ -109,11 +132,27 @@ def test_checkpoints_are_restored_from_s3_and_sent_there(s3: Any, tmp_path: Path
 def test_an_archive_keeps_files_and_no_owner(tmp_path: Path) -> None:
     (tmp_path / "model" / "code").mkdir(parents=True)
     (tmp_path / "model" / "code" / "x.py").write_text("1")
-    archive.pack(tmp_path / "model", tmp_path / "m.tar.gz")
+    archive.pack([tmp_path / "model"], tmp_path / "m.tar.gz")
     with tarfile.open(tmp_path / "m.tar.gz") as tar:
         assert [(member.name, member.uid, member.uname) for member in tar] == [("code", 0, ""), ("code/x.py", 0, "")]
     archive.unpack(tmp_path / "m.tar.gz", tmp_path / "again")
     assert files(tmp_path / "again") == ["code/x.py"]
+
+
+def test_hosts_are_packed_as_one_and_the_first_wins(tmp_path: Path) -> None:
+    for host, names in (("a", ["weights", "x"]), ("b", ["weights", "rank/1"])):
+        for name in names:
+            (tmp_path / host / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / host / name).write_text(host)
+    (tmp_path / "b" / "x").mkdir()
+    (tmp_path / "b" / "x" / "below").write_text("where the first host has a file")
+    os.link(tmp_path / "a" / "weights", tmp_path / "a" / "same")
+    archive.pack([tmp_path / "a", tmp_path / "b"], tmp_path / "m.tar.gz")
+    with tarfile.open(tmp_path / "m.tar.gz") as tar:
+        assert all(member.isreg() or member.isdir() for member in tar)
+    archive.unpack(tmp_path / "m.tar.gz", tmp_path / "again")
+    assert files(tmp_path / "again") == ["rank/1", "same", "weights", "x"]
+    assert (tmp_path / "again" / "weights").read_text() == "a"
 
 
 @pytest.mark.parametrize("name", ["../evil", "/evil", "link/evil"])
