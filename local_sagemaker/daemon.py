@@ -166,6 +166,8 @@ def _options(settings: Settings) -> list[str]:
         str(settings.training_stop_s),
         "--endpoint-stop-s",
         str(settings.endpoint_stop_s),
+        "--max-parallel-jobs",
+        str(settings.max_parallel),
     ]
 
 
@@ -243,7 +245,8 @@ def _try(descriptor: int, mode: int) -> bool:
 
 
 def _listen(port: int) -> socket.socket:
-    listener = socket.socket()
+    # Named TCP, since asyncio asks for TCP_NODELAY only then; without it every answer waits 40 ms for an acknowledgement.
+    listener = socket.socket(proto=socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(("127.0.0.1", port))
