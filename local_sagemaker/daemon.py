@@ -245,7 +245,7 @@ def _try(descriptor: int, mode: int) -> bool:
 
 
 def _listen(port: int) -> socket.socket:
-    # Named TCP, since asyncio asks for TCP_NODELAY only then; without it every answer waits 40 ms for an acknowledgement.
+    # Named TCP, since asyncio asks for TCP_NODELAY only then; without it an answer waits 40 ms for an acknowledgement.
     listener = socket.socket(proto=socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
