@@ -7,6 +7,7 @@ from local_sagemaker.invocations import Invocations
 from local_sagemaker.logs import LogStore
 from local_sagemaker.records import Records
 from local_sagemaker.runners import Runners
+from local_sagemaker.s3.service import S3
 from local_sagemaker.settings import Settings
 from local_sagemaker.training import TrainingJobs
 from local_sagemaker.tuning import TuningJobs
@@ -19,6 +20,7 @@ class Platform:
         self.settings = settings
         self.records = Records(settings.state)
         self.logs = LogStore(settings.state / "logs")
+        self.s3 = S3(settings.state / "s3")
         runners = Runners(settings.process_path)
         self.training = TrainingJobs(self.records, self.logs, runners, settings)
         self.tuning = TuningJobs(self.records, self.training, settings)
@@ -28,6 +30,7 @@ class Platform:
     def recover(self) -> None:
         """Takes up a state that an earlier server left."""
         self.records.tidy()
+        self.s3.store.recover()
         self.training.recover()
         self.tuning.recover()
         self.hosting.recover()
