@@ -118,10 +118,11 @@ class Endpoint:
         return tuple(self._route(fleet, instance, ()) for instance in drawn if instance)
 
     def _route(self, fleet: Fleet, instance: Instance, shadows: tuple[Route, ...]) -> Route:
-        variant = instance.variant
+        name = instance.variant["VariantName"]
+        (variant,) = (item for item in variants_of(fleet.deployment) if item["VariantName"] == name)
         return Route(
             endpoint=self._name,
-            variant=variant["VariantName"],
+            variant=name,
             urls=instance.urls,
             log_stream=instance.log_stream,
             region=self._region,

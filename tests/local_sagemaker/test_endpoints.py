@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
-from local_sagemaker import archive
+from local_sagemaker import health
 from local_sagemaker.hosting import Hosting
 from local_sagemaker.logs import LogStore
 from local_sagemaker.records import Records
@@ -17,6 +20,7 @@ from local_sagemaker.runners import Runners
 from local_sagemaker.settings import Settings
 
 from .conftest import ROLE, Local, left_over, unique, wait_for
+from .hosted import deployment_of, packed, remove
 
 ECHO = """
 class Echo(Handler):
@@ -45,11 +49,6 @@ def echo(local: Local) -> str:
 def invoke(local: Local, name: str, body: bytes, **more: Any) -> dict[str, Any]:
     answer: dict[str, Any] = local.client("sagemaker-runtime").invoke_endpoint(EndpointName=name, Body=body, **more)
     return answer
-
-
-def remove(local: Local, name: str) -> None:
-    local.sagemaker.delete_endpoint(EndpointName=name)
-    wait_for(lambda: local.sagemaker.list_endpoints(NameContains=name)["Endpoints"], lambda found: not found)
 
 
 def test_an_invocation_goes_both_ways(local: Local, echo: str) -> None:
@@ -122,14 +121,16 @@ def _has_log(local: Local, name: str) -> bool:
 def test_a_container_that_ends_at_once_fails_the_endpoint(local: Local) -> None:
     endpoint = local.settled(name := local.deploy('print("no weights"); sys.exit(5)'))
     assert endpoint["EndpointStatus"] == "Failed"
-    assert "did not pass the ping health check: it ended with exit code 5" in endpoint["FailureReason"]
+    assert endpoint["FailureReason"].startswith(
+        "The primary container for production variant AllTraffic did not pass the ping health check. "
+        "Please check CloudWatch logs for this endpoint. It ended with exit code 5."
+    )
     assert "no weights" in endpoint["FailureReason"]
     remove(local, name)
 
 
 def test_a_ping_that_never_comes_fails_the_endpoint(process_path: Path, tmp_path: Path) -> None:
     """Without the wire, because AWS's shortest limit is a minute."""
-    (tmp_path / "m").mkdir()
     code = """
 class Sick(Handler):
     def do_GET(self):
@@ -137,31 +138,49 @@ class Sick(Handler):
 print("I am sick")
 serve(Sick)
 """
-    (tmp_path / "m" / "serve.py").write_text(code)
-    archive.pack(tmp_path / "m", tmp_path / "model.tar.gz")
-    container = {"Image": "process", "ModelDataUrl": (tmp_path / "model.tar.gz").as_uri()}
-    variant = {"VariantName": "A", "ContainerStartupHealthCheckTimeoutInSeconds": 2, "Container": container}
+    container = {"Image": "process", "ModelDataUrl": packed(code, tmp_path / "model.tar.gz").as_uri()}
+    deployed = deployment_of(container, ContainerStartupHealthCheckTimeoutInSeconds=6)
     records, settings = Records(tmp_path / "state"), Settings(tmp_path / "state", endpoint_stop_s=1)
     hosting = Hosting(records, LogStore(tmp_path / "logs"), Runners(process_path), settings)
-    hosting.submit({"EndpointName": "sick", "EndpointConfigName": "sick"}, [variant], "us-east-1")
+    hosting.submit({"EndpointName": "sick", "EndpointConfigName": "sick"}, deployed, "us-east-1")
     endpoint = wait_for(
         lambda: records.get("endpoints", "sick"), lambda endpoint: endpoint["EndpointStatus"] == "Failed"
     )
-    assert "after 2 s GET /ping answered 503 Unhealthy" in endpoint["FailureReason"]
-    assert "I am sick" in endpoint["FailureReason"]
+    assert (
+        "It answered 503 Unhealthy to GET /ping after 6 s. Its last log lines: I am sick" in endpoint["FailureReason"]
+    )
     assert left_over(tmp_path) == []
 
 
-def test_a_container_that_ends_while_in_service_fails_the_endpoint(local: Local) -> None:
-    name = local.deploy(ECHO)
-    local.settled(name)
-    with pytest.raises(local.client("sagemaker-runtime").exceptions.ModelError, match="did not answer"):
-        invoke(local, name, b"crash")
-    endpoint = wait_for(
-        lambda: local.sagemaker.describe_endpoint(EndpointName=name), lambda endpoint: "FailureReason" in endpoint
-    )
-    assert "ended with exit code 7 while in service" in endpoint["FailureReason"]
-    remove(local, name)
+@pytest.mark.parametrize(
+    ("answer", "said"), [(b"", "answered nothing within 2 s"), (b"woof\n", "answered no HTTP (ProtocolError)")]
+)
+def test_a_ping_that_is_no_answer(answer: bytes, said: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, contextlib.ExitStack() as clients:
+
+        def serve() -> None:
+            client = clients.enter_context(server.accept()[0])
+            client.recv(1024)
+            client.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        assert health.ping(f"http://127.0.0.1:{server.getsockname()[1]}") == said
+        thread.join()
+
+
+def test_a_container_that_nobody_can_connect_to() -> None:
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{full.getsockname()[1]}"
+        assert health.ping(url) == "refused the connection"
+        full.listen(0)
+        with contextlib.ExitStack() as clients:  # the kernel accepts no more than its queue holds
+            for _ in range(3):
+                client = clients.enter_context(socket.socket())
+                client.setblocking(False)
+                client.connect_ex(full.getsockname())
+            assert health.ping(url) == "did not accept a connection within 250 ms"
 
 
 def test_delete_ends_the_processes_and_forgets_the_endpoint(local: Local) -> None:
@@ -185,9 +204,24 @@ def test_delete_ends_the_processes_and_forgets_the_endpoint(local: Local) -> Non
         local.sagemaker.describe_model(ModelName=name)
 
 
-def test_an_endpoint_that_is_being_created_can_be_deleted(local: Local) -> None:
-    name = local.deploy("time.sleep(600)")
-    wait_for(lambda: left_over(local.state / "endpoints" / name), bool)
+def test_an_endpoint_that_is_being_created_can_be_neither_deleted_nor_changed(local: Local, tmp_path: Path) -> None:
+    code = f"""
+while not os.path.exists({str(tmp_path / "go")!r}):
+    time.sleep(0.05)
+serve()
+"""
+    name = local.deploy(code)
+    for change in (
+        lambda: local.sagemaker.delete_endpoint(EndpointName=name),
+        lambda: local.sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=name),
+        lambda: local.sagemaker.update_endpoint_weights_and_capacities(
+            EndpointName=name, DesiredWeightsAndCapacities=[{"VariantName": "AllTraffic", "DesiredWeight": 2}]
+        ),
+    ):
+        with pytest.raises(ClientError, match="Cannot update in-progress endpoint"):
+            change()
+    (tmp_path / "go").touch()
+    assert local.settled(name)["EndpointStatus"] == "InService"
     remove(local, name)
     assert left_over(local.state / "endpoints" / name) == []
 
@@ -234,14 +268,25 @@ def test_an_archive_that_is_none(local: Local, tmp_path: Path) -> None:
 
 MODEL = {"Image": "process"}
 VARIANT = {"VariantName": "A", "ModelName": "x", "InstanceType": "ml.m5.large"}
+SERVERLESS = {"MemorySizeInMB": 1024, "MaxConcurrency": 1}
 
 
 @pytest.mark.parametrize(
     ("operation", "request_", "message"),
     [
-        ("create_model", {"ModelName": "a"}, "0 containers in a model"),
+        ("create_model", {"ModelName": "a"}, "Give either PrimaryContainer or Containers"),
         ("create_model", {"ModelName": "a", "PrimaryContainer": {}}, "must name an Image"),
-        ("create_model", {"ModelName": "a", "PrimaryContainer": {**MODEL, "Mode": "MultiModel"}}, "Mode MultiModel"),
+        (
+            "create_model",
+            {"ModelName": "a", "PrimaryContainer": {**MODEL, "Mode": "MultiModel"}},
+            "must give ModelDataUrl",
+        ),
+        ("create_model", {"ModelName": "a", "PrimaryContainer": MODEL, "Containers": [MODEL]}, "one or the other"),
+        (
+            "create_model",
+            {"ModelName": "a", "Containers": [{**MODEL, "ContainerHostname": "c"}] * 2},
+            "must be its own",
+        ),
         (
             "create_model",
             {"ModelName": "a", "PrimaryContainer": {**MODEL, "ModelDataUrl": "file:///nowhere/m.tar.gz"}},
@@ -254,13 +299,41 @@ VARIANT = {"VariantName": "A", "ModelName": "x", "InstanceType": "ml.m5.large"}
         ),
         (
             "create_endpoint_config",
-            {"EndpointConfigName": "a", "ProductionVariants": [{**VARIANT, "InitialInstanceCount": 2}]},
+            {"EndpointConfigName": "a", "ProductionVariants": [{**VARIANT, "InitialInstanceCount": 9}]},
             "ResourceLimitExceeded",
         ),
         (
             "create_endpoint_config",
             {"EndpointConfigName": "a", "ProductionVariants": [VARIANT, VARIANT]},
             "used more than once",
+        ),
+        (
+            "create_endpoint_config",
+            {"EndpointConfigName": "a", "ProductionVariants": [{**VARIANT, "ServerlessConfig": SERVERLESS}]},
+            "either InstanceType or ServerlessConfig",
+        ),
+        (
+            "create_endpoint_config",
+            {
+                "EndpointConfigName": "a",
+                "ProductionVariants": [
+                    {
+                        "VariantName": "A",
+                        "ModelName": "x",
+                        "ServerlessConfig": {**SERVERLESS, "MemorySizeInMB": 1500},
+                    }
+                ],
+            },
+            "multiple of 1024",
+        ),
+        (
+            "create_endpoint_config",
+            {
+                "EndpointConfigName": "a",
+                "ProductionVariants": [VARIANT],
+                "ShadowProductionVariants": [{**VARIANT, "VariantName": name} for name in "BC"],
+            },
+            "one production variant and one shadow variant",
         ),
         (
             "create_endpoint",
