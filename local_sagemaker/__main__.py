@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from local_sagemaker import daemon
-from local_sagemaker.settings import Settings, default_state
+from local_sagemaker.settings import Settings, cpus, default_state
 
 FOLLOW_S = 0.5  # between two looks of `logs --follow`
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -34,7 +34,11 @@ def _up(options: argparse.Namespace, state: Path) -> int:
         raise daemon.DaemonError(
             f"--process-path {path} is not a directory: name the one that holds `train` and `serve`."
         )
-    settings = Settings(state, path, options.training_stop_s, options.endpoint_stop_s)
+    if options.max_parallel_jobs < 1:
+        raise daemon.DaemonError(f"--max-parallel-jobs must be at least 1, not {options.max_parallel_jobs}.")
+    settings = Settings(
+        state, path, options.training_stop_s, options.endpoint_stop_s, max_parallel=options.max_parallel_jobs
+    )
     if options.background:
         print(daemon.banner(daemon.start(settings, options.port)))
     else:
@@ -179,6 +183,13 @@ def _parser() -> argparse.ArgumentParser:
         default=Settings.endpoint_stop_s,
         metavar="S",
         help="the same of an endpoint (default: %(default)s)",
+    )
+    up.add_argument(
+        "--max-parallel-jobs",
+        type=int,
+        default=cpus(),
+        metavar="N",
+        help="training jobs of tuning jobs that run at once (default: %(default)s, the CPUs of this machine)",
     )
     command("down", _down, "end the server, its jobs and its endpoints")
     status = command("status", _status, "say whether a server runs and what it has")

@@ -1,118 +1,159 @@
-"""The search strategies, by Optuna: ranges of a request -> proposals -> what was learned from their results."""
+"""The search strategies, by Optuna: ranges of a request -> proposals -> what was learned from their results.
+
+Importing Optuna takes a moment, so this module is imported by the first search only.
+"""
 
 from __future__ import annotations
 
+import statistics
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from local_sagemaker import errors
+import optuna
+from optuna.trial import TrialState
 
-if TYPE_CHECKING:
-    import optuna
+from local_sagemaker.ranges import Range
 
-STRATEGIES = ("Bayesian", "Random")
-# Auto scaling: where the range spans two orders of magnitude, equal steps would hardly ever try its lower end.
-LOGARITHMIC_FROM = 100.0
+# With fewer completed trials the median says more about luck than about the trial that is judged.
+EARLY_STOPPING_FROM = 3
+MOST_VALUES = 20_000  # of a trial that are judged; AWS's limit for the epochs of a trial
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
 @dataclass(frozen=True)
-class Range:
-    """One tuned hyperparameter: a numeric range with its scale, or choices."""
+class Method:
+    """How a search proceeds.
 
-    name: str
-    low: float = 0.0
-    high: float = 0.0
-    integer: bool = False
-    scale: str = "Linear"
-    choices: tuple[str, ...] = ()
+    `resource`: of Hyperband, the least and the most values of the objective that a trial gives; `lag`: a running trial
+    is compared with trials that began at least so many earlier (see `tuning.TuningRun`).
+    """
 
-    def distribution(self) -> optuna.distributions.BaseDistribution:
-        from optuna import distributions
-
-        if self.choices:
-            return distributions.CategoricalDistribution(self.choices)
-        is_log = self.scale == "Logarithmic"
-        if self.integer:
-            return distributions.IntDistribution(int(self.low), int(self.high), log=is_log)
-        if self.scale == "ReverseLogarithmic":  # the distance to 1 is what is searched, logarithmically
-            return distributions.FloatDistribution(1 - self.high, 1 - self.low, log=True)
-        return distributions.FloatDistribution(self.low, self.high, log=is_log)
-
-    def text(self, value: Any) -> str:
-        """A proposed value as the hyperparameter that the job receives."""
-        if self.scale == "ReverseLogarithmic":
-            value = min(max(1 - value, self.low), self.high)
-        return str(value)
-
-
-def ranges(request: dict[str, Any]) -> list[Range]:
-    """The ParameterRanges of a request. Raises ApiError for bounds that are no range."""
-    found = [
-        _numeric(item, integer)
-        for integer in (True, False)
-        for item in request.get(f"{_KINDS[integer]}ParameterRanges", [])
-    ]
-    for item in request.get("CategoricalParameterRanges", []):
-        if not item["Values"]:
-            raise errors.validation(f"The categorical parameter '{item['Name']}' has no values.")
-        found.append(Range(item["Name"], choices=tuple(dict.fromkeys(item["Values"]))))
-    names = [item.name for item in found]
-    for name in names:
-        if names.count(name) > 1:
-            raise errors.validation(f"The hyperparameter '{name}' has more than one range.")
-    return found
+    strategy: str
+    seed: int | None = None
+    early_stopping: bool = False
+    resource: tuple[int, int] | None = None
+    lag: int = 1
 
 
 class Search:
     """Proposes and learns. For one thread. The same seed, ranges and order of results give the same proposals."""
 
-    def __init__(self, strategy: str, found: list[Range], direction: str, jobs: int, seed: int | None) -> None:
-        import optuna
-
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        if seed is not None:
-            seed %= 2**32  # the range of numpy's seeds
-        sampler: optuna.samplers.BaseSampler
-        if strategy == "Random":
-            sampler = optuna.samplers.RandomSampler(seed=seed)
-        else:
-            # Optuna's ten random trials at first would make a search of eight trials a random one.
-            sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=min(10, max(3, jobs // 4)))
+    def __init__(self, method: Method, found: list[Range], direction: str, jobs: int) -> None:
+        self._method = method
         self._ranges = found
-        self._study = optuna.create_study(direction=optuna.study.StudyDirection[direction.upper()], sampler=sampler)
-        self._failed = optuna.trial.TrialState.FAIL
+        self._study = optuna.create_study(
+            study_name="search",  # Hyperband's brackets are a function of the name; Optuna's own would be random
+            direction=optuna.study.StudyDirection[direction.upper()],
+            sampler=_sampler(method, found, jobs),
+            pruner=_pruner(method),
+        )
+        self._trials: list[optuna.trial.Trial] = []
+        self._values: dict[int, int] = {}  # how many each running trial has given
+        self._pruned: set[int] = set()
+
+    def learn(self, earlier: Iterable[tuple[dict[str, str], float]]) -> None:
+        """Trials of other searches, before the first proposal: hyperparameters and value.
+
+        One that this search could not have proposed teaches it nothing.
+        """
+        for hyperparameters, value in earlier:
+            known = {item: item.value(hyperparameters[item.name]) for item in self._ranges}
+            if None not in known.values():
+                self._study.add_trial(
+                    optuna.trial.create_trial(
+                        params={item.name: found for item, found in known.items()},
+                        distributions={item.name: item.distribution() for item in known},
+                        value=value,
+                    )
+                )
 
     def ask(self) -> dict[str, str]:
         """The next proposal, by name, as strings; the first has number 0."""
         trial = self._study.ask({item.name: item.distribution() for item in self._ranges})
+        self._trials.append(trial)
         return {item.name: item.text(trial.params[item.name]) for item in self._ranges}
 
+    def report(self, number: int, value: float) -> bool:
+        """A value of the objective while the trial runs; True says that it is to be stopped."""
+        count = self._values.get(number, 0) + 1
+        if number in self._pruned or count > MOST_VALUES:
+            return False
+        self._values[number] = count
+        if self._method.resource and count > self._method.resource[1]:
+            return True
+        self._trials[number].report(value, count)
+        if self._trials[number].should_prune():
+            self._pruned.add(number)
+            return True
+        return False
+
     def tell(self, number: int, value: float | None) -> None:
-        """The result of a proposal; None when its job gave none."""
+        """The result of a proposal; None when its job gave none.
+
+        A trial that `report` stopped counts with the value that stopped it: how much it printed until it was gone is
+        a matter of time, and a search with a seed is to be repeatable.
+        """
+        self._values.pop(number, None)
+        trial = self._trials[number]
         if value is None:
-            self._study.tell(number, state=self._failed)
+            self._study.tell(trial, state=TrialState.FAIL)
+        elif number in self._pruned:
+            self._study.tell(trial, state=TrialState.PRUNED)
         else:
-            self._study.tell(number, value)
+            self._study.tell(trial, value)
 
 
-_KINDS = {True: "Integer", False: "Continuous"}
+def _sampler(method: Method, found: list[Range], jobs: int) -> optuna.samplers.BaseSampler:
+    seed = None if method.seed is None else method.seed % 2**32  # the range of numpy's seeds
+    if method.strategy == "Grid":
+        return _Grid({item.name: item.choices for item in found}, seed=seed)
+    if method.strategy == "Bayesian":
+        # Optuna's ten random trials at first would make a search of eight trials a random one.
+        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=min(10, max(3, jobs // 4)))
+    return optuna.samplers.RandomSampler(seed=seed)  # Hyperband too, as on AWS
 
 
-def _numeric(item: dict[str, str], integer: bool) -> Range:
-    name, scale = item["Name"], item.get("ScalingType", "Auto")
-    try:
-        low, high = ((int if integer else float)(item[bound]) for bound in ("MinValue", "MaxValue"))
-    except ValueError:
-        raise errors.validation(
-            f"MinValue '{item['MinValue']}' and MaxValue '{item['MaxValue']}' of '{name}' "
-            f"are not both {'integers' if integer else 'numbers'}."
-        ) from None
-    if not low <= high:
-        raise errors.validation(f"MinValue {low} of '{name}' is greater than its MaxValue {high}.")
-    if scale == "Auto":
-        scale = "Logarithmic" if low > 0 and high / low >= LOGARITHMIC_FROM else "Linear"
-    if scale == "Logarithmic" and low <= 0:
-        raise errors.validation(f"Logarithmic scaling of '{name}' needs a MinValue greater than 0, not {low}.")
-    if scale == "ReverseLogarithmic" and (integer or low < 0 or high >= 1):
-        raise errors.validation(f"ReverseLogarithmic scaling of '{name}' needs a Continuous range with 0 <= x < 1.")
-    return Range(name, low, high, integer, scale)
+def _pruner(method: Method) -> optuna.pruners.BasePruner:
+    if method.resource:
+        least, most = method.resource
+        return optuna.pruners.HyperbandPruner(min_resource=least, max_resource=most)
+    return MedianRule(method.lag) if method.early_stopping else optuna.pruners.NopPruner()
+
+
+class _Grid(optuna.samplers.GridSampler):
+    """Where trials are asked for one by one there is no `optimize` that the last one could end."""
+
+    def after_trial(self, *_: Any) -> None:
+        pass
+
+
+class MedianRule(optuna.pruners.BasePruner):
+    """AWS's rule of early stopping, as its developer guide has it ("Stop Training Jobs Early").
+
+    A trial is stopped when its value is worse than the median, over the completed trials before it, of the averages
+    of their values up to the same epoch. Optuna's own MedianPruner compares the best value so far with the values at
+    the epoch, so it stops less.
+    """
+
+    def __init__(self, lag: int) -> None:
+        self._lag = lag
+        self._averages: dict[int, list[float]] = {}
+
+    def prune(self, study: optuna.study.Study, trial: optuna.trial.FrozenTrial) -> bool:
+        step = trial.last_step
+        if step is None:
+            return False
+        value = trial.intermediate_values[step]
+        averages = self._averages.setdefault(trial.number, [])
+        averages.append(value if step == 1 else averages[-1] + (value - averages[-1]) / step)
+        before = [
+            self._averages[other.number][step - 1]
+            for other in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+            if other.number <= trial.number - self._lag and len(self._averages.get(other.number, ())) >= step
+        ]
+        if len(before) < EARLY_STOPPING_FROM:
+            return False
+        median = statistics.median(before)
+        return value < median if study.direction == optuna.study.StudyDirection.MAXIMIZE else value > median

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+
+def cpus() -> int:
+    """The CPUs that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
@@ -17,6 +24,7 @@ class Settings:
     endpoint_stop_s: float = 30.0  # the same for endpoints
     ping_interval_s: float = 5.0  # between two health checks of a container in service
     shutdown_stop_s: float = 10.0  # the same when the server itself ends: nobody waits two minutes for a Ctrl-C
+    max_parallel: int = field(default_factory=cpus)  # trials of tuning jobs that run at once
 
 
 def default_state() -> Path:
