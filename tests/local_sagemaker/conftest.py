@@ -55,7 +55,7 @@ class Handler(BaseHTTPRequestHandler):
 def serve(handler=Handler):
     ThreadingHTTPServer(("127.0.0.1", int(os.environ["SAGEMAKER_BIND_TO_PORT"])), handler).serve_forever()
 
-exec(open("model/serve.py").read())
+exec(open(os.environ.get("SERVE_CODE", "model/serve.py")).read())  # a multi-model endpoint has no model of its own
 """
 
 
