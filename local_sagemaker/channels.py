@@ -46,7 +46,7 @@ def _takers(job: Record, source: dict[str, Any]) -> list[int]:
 
 
 def _bring_prefix(name: str, uri: str, base: Path, target: str, region: str, shard: Shard) -> list[Mount]:
-    source = storage.local_path(uri)
+    source = storage.mountable(uri)
     if source is None:
         (base / target).mkdir(parents=True)
         storage.download(uri, base / target, region, shard)

@@ -7,6 +7,7 @@ from local_sagemaker.invocations import Invocations
 from local_sagemaker.logs import LogStore
 from local_sagemaker.records import Records
 from local_sagemaker.runners import Runners
+from local_sagemaker.s3 import access
 from local_sagemaker.s3.service import S3
 from local_sagemaker.settings import Settings
 from local_sagemaker.training import TrainingJobs
@@ -31,6 +32,7 @@ class Platform:
         """Takes up a state that an earlier server left."""
         self.records.tidy()
         self.s3.store.recover()
+        access.serve_from(self.s3.store)
         self.training.recover()
         self.tuning.recover()
         self.hosting.recover()

@@ -1,8 +1,4 @@
-"""Where data comes from and goes to: `file:///DIR` on this machine, `s3://BUCKET/KEY` through boto3.
-
-S3 is asked with the credentials and the endpoint of the server's own environment (AWS_ENDPOINT_URL_S3 names another
-one).
-"""
+"""Where data comes from and goes to: `file:///DIR` on this machine, `s3://BUCKET/KEY` as `s3.access` leads there."""
 
 from __future__ import annotations
 
@@ -13,7 +9,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-from local_sagemaker.errors import JobError
+from local_sagemaker.errors import ApiError, JobError
+from local_sagemaker.s3 import access
 
 
 def join(uri: str, *parts: str) -> str:
@@ -29,16 +26,24 @@ def local_path(uri: str) -> Path | None:
     return Path(unquote(parts.path)) if parts.scheme == "file" else None
 
 
+def mountable(uri: str) -> Path | None:
+    """What a container can be given without a copy: a `file://` path, or the directory of a prefix in a bucket of this
+    server's own; None for what has to be downloaded."""
+    if urlsplit(uri).scheme == "s3":
+        return access.directory(*_bucket_and_key(uri))
+    return local_path(uri)
+
+
 def download(uri: str, target: Path, region: str, shard: tuple[int, int] = (0, 1)) -> None:
     """Copies every S3 object below a prefix into a directory, or the one object that the location names.
 
     Of the keys in their order, shard (i, n) is the i-th and every n-th after it. Raises JobError where there is nothing
     or S3 refuses.
     """
-    bucket, prefix = _bucket_and_key(uri)
-    client = _client(region)
+    name, prefix = _bucket_and_key(uri)
     with _s3_errors(f"Data download failed: {uri}"):
-        keys = sorted(_keys(client, bucket, prefix))
+        bucket = access.bucket(name, region)
+        keys = _files(bucket, prefix)
         if not keys:
             raise JobError(f"ClientError: Data download failed: there is no object below {uri}.")
         place, count = shard
@@ -53,7 +58,7 @@ def download(uri: str, target: Path, region: str, shard: tuple[int, int] = (0, 1
                     f"ClientError: Data download failed: the key {key!r} of {uri} leaves the channel's directory."
                 )
             path.parent.mkdir(parents=True, exist_ok=True)
-            client.download_file(bucket, key, str(path))
+            bucket.fetch(key, path)
 
 
 def download_file(uri: str, target: Path, region: str) -> None:
@@ -64,9 +69,9 @@ def download_file(uri: str, target: Path, region: str) -> None:
             raise JobError(f"ClientError: {uri} does not exist.")
         shutil.copyfile(source, target)
         return
-    bucket, key = _bucket_and_key(uri)
+    name, key = _bucket_and_key(uri)
     with _s3_errors(f"Data download failed: {uri}"):
-        _client(region).download_file(bucket, key, str(target))
+        access.bucket(name, region).fetch(key, target)
 
 
 def upload_file(source: Path, uri: str, region: str) -> None:
@@ -82,9 +87,9 @@ def upload_file(source: Path, uri: str, region: str) -> None:
             finally:
                 partial.unlink(missing_ok=True)
         return
-    bucket, key = _bucket_and_key(uri)
+    name, key = _bucket_and_key(uri)
     with _s3_errors(f"Artifact upload failed: {uri}"):
-        _client(region).upload_file(str(source), bucket, key)
+        access.bucket(name, region).send(source, key)
 
 
 def upload_directory(source: Path, uri: str, region: str) -> None:
@@ -96,33 +101,26 @@ def upload_directory(source: Path, uri: str, region: str) -> None:
 
 def has_objects(uri: str, region: str) -> bool:
     """Whether there is anything below an S3 prefix."""
-    bucket, prefix = _bucket_and_key(uri)
+    name, prefix = _bucket_and_key(uri)
     with _s3_errors(f"Data download failed: {uri}"):
-        return next(_keys(_client(region), bucket, prefix), None) is not None
+        return any(not key.endswith("/") for key in access.bucket(name, region).keys(prefix))
 
 
 def _bucket_and_key(uri: str) -> tuple[str, str]:
-    parts = urlsplit(uri)
-    if parts.scheme != "s3":
+    scheme, _, rest = uri.partition("://")
+    if scheme != "s3":
         raise JobError(f"ClientError: local SageMaker reads s3:// and file:// locations only, not {uri}.")
-    return parts.netloc, parts.path.lstrip("/")
+    name, _, key = rest.partition("/")
+    return name, key
 
 
-def _keys(client: Any, bucket: str, prefix: str) -> Iterator[str]:
-    for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-        for item in page.get("Contents", []):
-            if not item["Key"].endswith("/"):
-                yield item["Key"]
+def _files(bucket: access.Bucket, prefix: str) -> list[str]:
+    """The keys below a prefix without those of folders."""
+    return sorted(key for key in bucket.keys(prefix) if not key.endswith("/"))
 
 
 def _is_folder(prefix: str, key: str) -> bool:
     return not prefix or prefix.endswith("/") or key[len(prefix) :].startswith("/")
-
-
-def _client(region: str) -> Any:
-    import boto3
-
-    return boto3.client("s3", region_name=region)
 
 
 @contextlib.contextmanager
@@ -138,7 +136,7 @@ def _written(uri: str) -> Iterator[None]:
 
 
 class _s3_errors:
-    """Turns what boto3 raises into a sentence for the job's failure reason."""
+    """Turns what S3 raises into a sentence for the job's failure reason."""
 
     def __init__(self, doing: str) -> None:
         self._doing = doing
@@ -150,5 +148,7 @@ class _s3_errors:
         from boto3.exceptions import Boto3Error
         from botocore.exceptions import BotoCoreError, ClientError
 
-        if isinstance(error, Boto3Error | BotoCoreError | ClientError):
+        if isinstance(error, ApiError):
+            raise JobError(f"ClientError: {self._doing}: {error.code}: {error.message}") from error
+        if isinstance(error, Boto3Error | BotoCoreError | ClientError | OSError):
             raise JobError(f"ClientError: {self._doing}: {error}") from error
