@@ -70,8 +70,12 @@ class DockerRunner:
             more["network"] = work.network
             aliases = self._client.api.create_endpoint_config(aliases=[work.host])
             more["networking_config"] = {work.network: aliases}
+        elif work.isolated and work.verb == "serve":
+            more["network"] = self._one_way_network(work.base)
         elif work.isolated:
             more["network_mode"] = "none"
+        if work.memory_mb:
+            more["mem_limit"] = f"{work.memory_mb}m"
         try:
             container = self._client.containers.create(
                 work.image,
@@ -87,6 +91,7 @@ class DockerRunner:
                 **more,
             )
         except DockerException as error:
+            self._remove_networks(work.base)
             raise RunnerError(f"the container of {work.image} cannot be made: {_said(error)}.") from error
         try:
             # Before the start and not from the engine's log afterwards: so a container that prints faster than it is
@@ -95,16 +100,38 @@ class DockerRunner:
             container.start()
         except DockerException as error:
             container.remove(force=True)
+            self._remove_networks(work.base)
             raise RunnerError(f"the container of {work.image} does not start: {_said(error)}.") from error
-        return RunningContainer(container, f"http://127.0.0.1:{port}", printed, write, lambda: self._hand_back(work))
+        return RunningContainer(container, f"http://127.0.0.1:{port}", printed, write, lambda: self._clean_up(work))
 
     def sweep(self, base: Path) -> None:
         for container in self._client.containers.list(all=True, filters={"label": f"{LABEL}={base}"}):
             image = container.attrs["Config"]["Image"]
             container.remove(force=True)
             self._hand_back(Work("", image, "train", base))
+        self._remove_networks(base)
+
+    def _one_way_network(self, base: Path) -> str:
+        """A network into which requests come, through the container's port, and out of which nothing goes.
+
+        One that Docker calls internal would have no port; without masquerading, no answer finds its way back.
+        """
+        name = f"local-sagemaker-{hashlib.sha256(str(base).encode()).hexdigest()[:12]}"
+        options = {"com.docker.network.bridge.enable_ip_masquerade": "false"}
+        try:
+            self._client.networks.create(name, options=options, labels={LABEL: str(base)})
+        except DockerException as error:
+            raise RunnerError(f"the network of an isolated container cannot be made: {_said(error)}.") from error
+        return name
+
+    def _remove_networks(self, base: Path) -> None:
         for network in self._client.networks.list(filters={"label": f"{LABEL}={base}"}):
             network.remove()
+
+    def _clean_up(self, work: Work) -> None:
+        if work.verb == "serve" and work.isolated:
+            self._remove_networks(work.base)
+        self._hand_back(work)
 
     def _pull(self, image: str) -> None:
         try:

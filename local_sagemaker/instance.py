@@ -212,7 +212,16 @@ class Instance:
         environment = {"AWS_REGION": self._region, **container.get("Environment", {})}
         if container.get("Mode") == "MultiModel":
             environment["SAGEMAKER_MULTI_MODEL"] = "true"
-        return Work(self._endpoint, container["Image"], "serve", base, environment, mounts)
+        return Work(
+            self._endpoint,
+            container["Image"],
+            "serve",
+            base,
+            environment,
+            mounts,
+            isolated=self.variant.get("EnableNetworkIsolation", False),
+            memory_mb=self.variant.get("ServerlessConfig", {}).get("MemorySizeInMB"),
+        )
 
     def _keep(self) -> None:
         """Restarts the containers whenever one of them ends or stops answering, until the instance is to end."""
@@ -255,7 +264,7 @@ class Instance:
                 return
             try:
                 self._launch()
-            except (RunnerError, Unhealthy) as error:
+            except (RunnerError, Unhealthy, OSError) as error:
                 trouble = str(error)
             if self._stop.is_set():
                 return

@@ -51,9 +51,10 @@ class Work:
     mounts: tuple[Mount, ...] = ()
     entrypoint: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
-    isolated: bool = False  # without a network, but for the one of its job
+    isolated: bool = False  # without a network, but for the one of its job, or the way in to a `serve`
     host: str = "algo-1"  # its own name
     network: str | None = None  # of Hosts; None for a host that is alone
+    memory_mb: int | None = None  # at most, where the runner can limit it
 
 
 class Running(Protocol):

@@ -45,8 +45,8 @@ def deployment(platform: Platform, config: Record, region: str) -> Record:
     """What an endpoint keeps of a configuration and its models, which may be deleted while they are served.
 
     `Variants` and `ShadowVariants`, each as in the configuration and with its model's `Containers`,
-    `InferenceExecutionMode`, `DesiredWeight` and `DesiredCount`; DataCaptureConfig and AsyncInferenceConfig.
-    Raises ApiError.
+    `EnableNetworkIsolation`, `InferenceExecutionMode`, `DesiredWeight` and `DesiredCount`; DataCaptureConfig and
+    AsyncInferenceConfig. Raises ApiError.
     """
     return {
         "EndpointConfigName": config["EndpointConfigName"],
@@ -73,6 +73,7 @@ def _served(platform: Platform, variant: Record, region: str) -> Record:
     return {
         **variant,
         "Containers": models.containers(platform, model, region),
+        "EnableNetworkIsolation": model["EnableNetworkIsolation"],
         "InferenceExecutionMode": model.get("InferenceExecutionConfig", {}).get("Mode", "Serial"),
         "DesiredWeight": variant.get("InitialVariantWeight", 1.0),
         "DesiredCount": variant.get("InitialInstanceCount", 1),

@@ -10,6 +10,7 @@ from local_sagemaker.operations.resource import Resource
 from local_sagemaker.platform import Platform
 from local_sagemaker.protocol import Call
 from local_sagemaker.records import Record
+from local_sagemaker.runners import PROCESS_IMAGE
 from local_sagemaker.support import Support
 
 RESOURCE = Resource(
@@ -55,6 +56,8 @@ def _check(platform: Platform, request: Record, region: str) -> None:
     found = containers(platform, request, region)
     for container in found:
         _check_container(container)
+    if request.get("EnableNetworkIsolation") and any(container["Image"] == PROCESS_IMAGE for container in found):
+        raise errors.not_done_here("EnableNetworkIsolation with the image 'process'")
     if len(found) > 1:
         names = [container["ContainerHostname"] for container in found]
         if len(set(names)) < len(names):
@@ -131,9 +134,6 @@ SUPPORT = {
             "VpcConfig",
             *(f"{where}.{path}" for where in _CONTAINERS for path in _WITHOUT_EFFECT),
         ),
-        refused=(
-            "EnableNetworkIsolation",
-            *(f"{where}.{path}" for where in _CONTAINERS for path in _REFUSED),
-        ),
+        refused=tuple(f"{where}.{path}" for where in _CONTAINERS for path in _REFUSED),
     )
 }
