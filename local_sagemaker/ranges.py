@@ -29,7 +29,9 @@ class Range:
 
     @property
     def kind(self) -> str:
-        return "Categorical" if self.choices else _KINDS[self.integer]
+        if self.choices:
+            return "Categorical"
+        return "Integer" if self.integer else "Continuous"
 
     @property
     def values(self) -> float:
@@ -76,7 +78,7 @@ def parse(request: dict[str, Any]) -> list[Range]:
     found = [
         _numeric(item, integer)
         for integer in (True, False)
-        for item in request.get(f"{_KINDS[integer]}ParameterRanges", [])
+        for item in request.get("IntegerParameterRanges" if integer else "ContinuousParameterRanges", [])
     ]
     for item in request.get("CategoricalParameterRanges", []):
         if not item["Values"]:
@@ -94,9 +96,6 @@ def parse(request: dict[str, Any]) -> list[Range]:
 def combinations(found: list[Range]) -> float:
     """How many different proposals there are; infinite as soon as one range is continuous."""
     return math.prod(item.values for item in found)
-
-
-_KINDS = {True: "Integer", False: "Continuous"}
 
 
 def _numeric(item: dict[str, str], integer: bool) -> Range:

@@ -16,8 +16,11 @@ IDENTICAL = "IdenticalDataAndAlgorithm"
 
 
 def parent_names(config: dict[str, Any]) -> list[str]:
-    """The names in a WarmStartConfig."""
-    return [parent["HyperParameterTuningJobName"] for parent in config["ParentHyperParameterTuningJobs"]]
+    """The names in a WarmStartConfig. Raises ApiError for a parent without one and for one that is named twice."""
+    names = [parent.get("HyperParameterTuningJobName") for parent in config["ParentHyperParameterTuningJobs"]]
+    if None in names or len(set(names)) < len(names):
+        raise errors.validation("Each of ParentHyperParameterTuningJobs must name another tuning job.")
+    return names
 
 
 def check(config: dict[str, Any], new: Definition, parents: list[Record]) -> None:
@@ -25,9 +28,7 @@ def check(config: dict[str, Any], new: Definition, parents: list[Record]) -> Non
     for record in parents:
         name, several = record["HyperParameterTuningJobName"], definitions(record)
         if len(several) > 1:
-            raise errors.validation(
-                f"The parent tuning job {name} has several TrainingJobDefinitions."
-            )
+            raise errors.validation(f"The parent tuning job {name} has several TrainingJobDefinitions.")
         old = several[0]
         if old.objective != new.objective:
             raise errors.validation(

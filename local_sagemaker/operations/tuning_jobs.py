@@ -105,10 +105,7 @@ def _check_warm_start(platform: Platform, call: Call, given: list[Definition]) -
     config = call.parameters["WarmStartConfig"]
     if len(given) > 1:
         raise errors.validation("WarmStartConfig cannot be given with several TrainingJobDefinitions.")
-    names = warm_start.parent_names(config)
-    if len(set(names)) < len(names):
-        raise errors.validation("ParentHyperParameterTuningJobs names a tuning job more than once.")
-    parents = [RESOURCE.find(platform, name, call.region) for name in names]
+    parents = [RESOURCE.find(platform, name, call.region) for name in warm_start.parent_names(config)]
     for parent in parents:
         status = parent["HyperParameterTuningJobStatus"]
         if status in tuning.UNFINISHED:
@@ -167,9 +164,19 @@ HANDLERS = {
 
 def _of_definitions(paths: tuple[str, ...]) -> tuple[str, ...]:
     """Paths of a training job's request, as far as a definition has them, as paths of a tuning job's request."""
-    members = service_model("sagemaker").shape_for("HyperParameterTrainingJobDefinition").members
-    given = [path for path in paths if path.partition(".")[0] in members]
+    shape = service_model("sagemaker").shape_for("HyperParameterTrainingJobDefinition")
+    given = [path for path in paths if _has(shape, path.partition("=")[0].split("."))]
     return tuple(f"{above}.{path}" for above in ("TrainingJobDefinition", "TrainingJobDefinitions") for path in given)
+
+
+def _has(shape: Any, members: list[str]) -> bool:
+    while shape.type_name == "list":
+        shape = shape.member
+    if not members:
+        return True
+    return (
+        shape.type_name == "structure" and members[0] in shape.members and _has(shape.members[members[0]], members[1:])
+    )
 
 
 SUPPORT = {
@@ -181,8 +188,7 @@ SUPPORT = {
         refused=(
             "Autotune",
             "HyperParameterTuningJobConfig.ParameterRanges.AutoParameters",
-            "TrainingJobDefinitions.HyperParameterRanges.AutoParameters",
-            *_of_definitions(training_jobs.REFUSED),
+            *_of_definitions(("HyperParameterRanges.AutoParameters", *training_jobs.REFUSED)),
         ),
     )
 }

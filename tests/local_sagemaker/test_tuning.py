@@ -291,7 +291,7 @@ def test_warm_start(local: Local) -> None:
             create(local, other)
 
     static = {"code": CODE}
-    refused("names a tuning job more than once", warm={"ParentHyperParameterTuningJobs": [
+    refused("must name another tuning job", warm={"ParentHyperParameterTuningJobs": [
         {"HyperParameterTuningJobName": name}, {"HyperParameterTuningJobName": name}]})  # fmt: skip
     refused("can't find a tuning job with the name nobody", warm={"ParentHyperParameterTuningJobs": [
         {"HyperParameterTuningJobName": "nobody"}]})  # fmt: skip
