@@ -213,3 +213,43 @@ def test_no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
     with pytest.raises(RunnerError, match=r"no Docker engine answers .*: start it, or name the image 'process'"):
         DockerRunner()
+
+
+def test_a_serverless_isolated_endpoint_in_a_container(local: Local, engine: Any, image: str, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "weights").write_text("heavy")
+    source = {"S3DataType": "S3Prefix", "S3Uri": (tmp_path / "model").as_uri() + "/", "CompressionType": "None"}
+    container = {"Image": image, "ModelDataSource": {"S3DataSource": source}, "Environment": {"GREETING": "hello"}}
+    name = unique("isolated")
+    local.sagemaker.create_model(
+        ModelName=name, PrimaryContainer=container, ExecutionRoleArn=ROLE, EnableNetworkIsolation=True
+    )
+    limits = {"MemorySizeInMB": 1024, "MaxConcurrency": 1}
+    variant = {"VariantName": "A", "ModelName": name, "ServerlessConfig": limits}
+    local.sagemaker.create_endpoint_config(EndpointConfigName=name, ProductionVariants=[variant])
+    local.sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
+    endpoint = local.settled(name)
+    assert endpoint["EndpointStatus"] == "InService", endpoint.get("FailureReason")
+    invoke = local.client("sagemaker-runtime").invoke_endpoint
+    assert invoke(EndpointName=name, Body=b"dog")["Body"].read() == b"heavy hello dog"
+    (running,) = containers(engine, local)
+    assert running.attrs["HostConfig"]["Memory"] == 1024**3
+    # What is sent out of such a network bears an address that nobody can answer to.
+    (network,) = running.attrs["NetworkSettings"]["Networks"]
+    options = engine.networks.get(network).attrs["Options"]
+    assert options == {"com.docker.network.bridge.enable_ip_masquerade": "false"}
+
+    running.kill("SIGKILL")
+    wait_for(lambda: containers(engine, local), lambda found: found and found[0].id != running.id)
+    wait_for(lambda: _answer(local, name), lambda answer: answer == b"heavy hello dog")
+    local.sagemaker.delete_endpoint(EndpointName=name)
+    wait_for(lambda: containers(engine, local), lambda found: not found)
+    wait_for(lambda: engine.networks.list(filters={"label": LABEL}), lambda found: not found)
+
+
+def _answer(local: Local, name: str) -> bytes:
+    runtime = local.client("sagemaker-runtime")
+    try:
+        return bytes(runtime.invoke_endpoint(EndpointName=name, Body=b"dog")["Body"].read())
+    except (runtime.exceptions.ServiceUnavailable, runtime.exceptions.ModelError):
+        return b""
