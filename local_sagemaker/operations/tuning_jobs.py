@@ -179,16 +179,17 @@ def _has(shape: Any, members: list[str]) -> bool:
     )
 
 
+_TRAINING = training_jobs.SUPPORT["CreateTrainingJob"]
 SUPPORT = {
     "CreateHyperParameterTuningJob": Support(
         without_effect=(
-            *_of_definitions(training_jobs.WITHOUT_EFFECT),
+            *_of_definitions(_TRAINING.without_effect),
             *_of_definitions(("HyperParameterTuningResourceConfig.AllocationStrategy",)),
         ),
         refused=(
             "Autotune",
             "HyperParameterTuningJobConfig.ParameterRanges.AutoParameters",
-            *_of_definitions(("HyperParameterRanges.AutoParameters", *training_jobs.REFUSED)),
+            *_of_definitions(("HyperParameterRanges.AutoParameters", *_TRAINING.refused)),
         ),
     )
 }
