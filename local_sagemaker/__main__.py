@@ -98,7 +98,7 @@ def _runs(state: Path, name: str) -> bool:
 def _interrupt(options: argparse.Namespace, state: Path) -> int:
     from local_sagemaker import remote
 
-    remote.post(_url(state), f"/local/interrupt/{options.name}", {})
+    remote.post(_url(state), f"/local/interrupt/{options.name}", {"away_s": options.away_s})
     print(f"The spot instance of {options.name} is being taken away; the job starts again from its checkpoints.")
     return 0
 
@@ -201,6 +201,7 @@ def _parser() -> argparse.ArgumentParser:
     logs.add_argument("--tail", type=int, metavar="N", help="begin with the last N lines of each stream")
     interrupt = command("interrupt", _interrupt, "take the spot instance of a training job away")
     interrupt.add_argument("name", metavar="NAME")
+    interrupt.add_argument("--away-s", type=float, default=0, metavar="S", help="keep it away for at least S seconds")
     prune = command("prune", _prune, "remove the records, logs and leftovers of jobs that have ended")
     prune.add_argument(
         "--older-than", default="0s", metavar="AGE", help="only of jobs that ended so long ago, as in 7d"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
+import math
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TypeVar
@@ -19,7 +21,7 @@ from local_sagemaker import __version__, eventstream, protocol
 from local_sagemaker.errors import ApiError
 from local_sagemaker.gate import Gate
 from local_sagemaker.invocations import Stream
-from local_sagemaker.operations import perform
+from local_sagemaker.operations import perform, training_jobs
 from local_sagemaker.page import page
 from local_sagemaker.platform import Platform
 from local_sagemaker.protocol import Reply
@@ -61,6 +63,9 @@ def application(platform: Platform, on_ready: Callable[[], None]) -> Starlette:
     async def stream(request: Request) -> Response:
         return await _answer(_stream(passing.stream, "InvokeEndpointWithResponseStream", limiter, request))
 
+    async def interrupt(request: Request) -> Response:
+        return await _answer(_interrupt(platform, request))
+
     async def unknown(request: Request) -> Response:
         what = f"{request.method} {request.url.path}"
         return _respond(protocol.refusal(protocol.unknown_operation(what)))
@@ -72,6 +77,7 @@ def application(platform: Platform, on_ready: Callable[[], None]) -> Starlette:
             Route("/endpoints/{name}/invocations", invoke, methods=["POST"]),
             Route("/endpoints/{name}/async-invocations", accept, methods=["POST"]),
             Route("/endpoints/{name}/invocations-response-stream", stream, methods=["POST"]),
+            Route("/local/interrupt/{name}", interrupt, methods=["POST"]),
             *page.routes(platform),
             Route("/{path:path}", unknown, methods=["GET", "POST", "PUT", "DELETE", "PATCH"]),
         ],
@@ -87,6 +93,19 @@ async def _api(platform: Platform, request: Request) -> Reply:
         raise ApiError("RequestEntityTooLarge", f"The request has {size} bytes, the limit is {BODY_LIMIT}.", 413)
     call = protocol.parse(request.headers, body)
     return protocol.answer(call, await run_sync(perform, platform, call))
+
+
+async def _interrupt(platform: Platform, request: Request) -> Response:
+    """Takes a spot job's instances away; `{"away_s": S}` keeps them away for at least so many seconds."""
+    body, _ = await read(request, BODY_LIMIT)
+    try:
+        away_s = float(json.loads(body or b"{}").get("away_s", 0))
+    except (ValueError, TypeError, AttributeError):
+        away_s = math.nan
+    if not 0 <= away_s < math.inf:
+        raise ApiError("ValidationException", 'The body is JSON of the form {"away_s": SECONDS}.')
+    await run_sync(training_jobs.interrupt, platform, request.path_params["name"], away_s)
+    return JSONResponse({})
 
 
 async def _invoke(passing: Passing[T], operation: str, limiter: CapacityLimiter, request: Request) -> T:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from local_sagemaker import errors
 from local_sagemaker.operations.resource import Resource
+from local_sagemaker.operations.training_definition import REFUSED, WITHOUT_EFFECT, check
 from local_sagemaker.platform import Platform
 from local_sagemaker.protocol import Call
-from local_sagemaker.runners import PROCESS_IMAGE
+from local_sagemaker.records import Record
 from local_sagemaker.support import Support
-from local_sagemaker.training import KIND, UNFINISHED
+from local_sagemaker.training import KIND, UNFINISHED, profiling
+
+__all__ = ["HANDLERS", "REFUSED", "SUPPORT", "WITHOUT_EFFECT", "check", "interrupt"]
 
 RESOURCE = Resource(
     KIND, "TrainingJobName", "TrainingJobSummaries",
@@ -33,64 +35,15 @@ def create(platform: Platform, call: Call) -> dict[str, Any]:
     return {"TrainingJobArn": arn}
 
 
-def check(request: dict[str, Any]) -> None:
-    """What botocore's model cannot say of a training job or of a tuning job's definition of one. Raises ApiError."""
-    if "AlgorithmSpecification" not in request:
-        raise errors.validation("AlgorithmSpecification must be given.")
-    algorithm = request["AlgorithmSpecification"]
-    if "TrainingImage" not in algorithm:
-        raise errors.validation(
-            "Either AlgorithmName or TrainingImage must be given, and local SageMaker knows no AlgorithmName."
-        )
-    if algorithm["TrainingImage"] == PROCESS_IMAGE and {"ContainerEntrypoint", "ContainerArguments"} & set(algorithm):
-        raise errors.not_done_here("ContainerEntrypoint and ContainerArguments with the image 'process'")
-    if algorithm["TrainingImage"] == PROCESS_IMAGE and request.get("EnableNetworkIsolation"):
-        raise errors.not_done_here("EnableNetworkIsolation with the image 'process'")
-    _check_metrics(algorithm.get("MetricDefinitions", []))
-    _check_resources(request.get("ResourceConfig") or request.get("HyperParameterTuningResourceConfig"))
-    _check_channels(request.get("InputDataConfig", []))
-    path = request.get("CheckpointConfig", {}).get("LocalPath", "/opt/ml/checkpoints")
-    if not path.startswith("/opt/ml/") or ".." in path.split("/"):
-        raise errors.not_done_here(f"checkpoints outside /opt/ml (CheckpointConfig.LocalPath is {path})")
-
-
-def _check_metrics(definitions: list[dict[str, str]]) -> None:
-    for definition in definitions:
-        try:
-            groups = re.compile(definition["Regex"]).groups
-        except re.error as error:
-            raise errors.validation(f"The regex of metric '{definition['Name']}' is invalid: {error}.") from None
-        if groups < 1:
-            raise errors.validation(
-                f"The regex of metric '{definition['Name']}' has no capture group: "
-                "put the number in parentheses, as in 'loss=([0-9.]+)'."
-            )
-
-
-def _check_resources(resources: dict[str, Any] | None) -> None:
-    if resources is None or "InstanceType" not in resources:
-        raise errors.validation(
-            "ResourceConfig must name an InstanceType; local SageMaker does not do InstanceGroups and InstanceConfigs."
-        )
-    count = resources.get("InstanceCount", 1)
-    if count != 1:
-        raise errors.limit_exceeded(
-            f"The account-level service limit '{resources['InstanceType']} for training job usage' is 1 Instances, "
-            f"with current utilization of 0 Instances and a request delta of {count} Instances. "
-            "Local SageMaker is one machine."
-        )
-
-
-def _check_channels(channels: list[dict[str, Any]]) -> None:
-    names = [channel["ChannelName"] for channel in channels]
-    for name in names:
-        if name in (".", "..") or names.count(name) > 1:
-            raise errors.validation(
-                f"The channel name '{name}' cannot be used: names are unique and neither '.' nor '..'."
-            )
-    for channel in channels:
-        if "S3DataSource" not in channel["DataSource"]:
-            raise errors.validation(f"The channel '{channel['ChannelName']}' must give an S3DataSource.")
+def list_(platform: Platform, call: Call) -> dict[str, Any]:
+    pool, plan = call.parameters.get("WarmPoolStatusEquals"), call.parameters.get("TrainingPlanArnEquals")
+    found = [
+        record
+        for record in platform.records.all(KIND)
+        if (pool is None or record.get("WarmPoolStatus", {}).get("Status") == pool)
+        and (plan is None or record["ResourceConfig"].get("TrainingPlanArn") == plan)
+    ]
+    return RESOURCE.listed(found, call)
 
 
 def stop(platform: Platform, call: Call) -> dict[str, Any]:
@@ -103,33 +56,91 @@ def stop(platform: Platform, call: Call) -> dict[str, Any]:
     return {}
 
 
+def update(platform: Platform, call: Call) -> dict[str, Any]:
+    """Changes a running job: the profiler's settings reach its hosts, the others are shown."""
+    record = _existing(platform, call)
+    request = call.parameters
+    shown = ("RemoteDebugConfig", "ProfilerRuleConfigurations")
+    changes: Record = {member: request[member] for member in shown if member in request}
+    if "ProfilerConfig" in request:
+        changes["ProfilerConfig"] = {**record.get("ProfilerConfig", {}), **request["ProfilerConfig"]}
+        changes["ProfilingStatus"] = profiling(changes["ProfilerConfig"])
+    if "ResourceConfig" in request:
+        if "WarmPoolStatus" not in record:
+            raise errors.validation(
+                "KeepAlivePeriodInSeconds cannot be updated: the training job was created without a warm pool."
+            )
+        changes["ResourceConfig"] = {**record["ResourceConfig"], **request["ResourceConfig"]}
+    if not platform.training.update(record["TrainingJobName"], changes):
+        status = RESOURCE.find(platform, record["TrainingJobName"], call.region)["TrainingJobStatus"]
+        raise errors.validation(f"The request was rejected because the training job is in status {status}.")
+    return {"TrainingJobArn": record["TrainingJobArn"]}
+
+
+def delete(platform: Platform, call: Call) -> dict[str, Any]:
+    """Removes a job that has ended, with its metrics; its log and its artifacts stay, as on AWS."""
+    record = _existing(platform, call)
+    if record["TrainingJobStatus"] in UNFINISHED:
+        raise errors.in_use(
+            f"The training job {record['TrainingJobName']} is in status {record['TrainingJobStatus']}: "
+            "stop it, or wait for its end, before you delete it."
+        )
+    platform.training.delete(record["TrainingJobName"])
+    return {}
+
+
+def interrupt(platform: Platform, name: str, away_s: float) -> None:
+    """Not an operation of AWS: takes a spot job's instances away. Raises ApiError where it has none to lose."""
+    record = platform.records.find(KIND, name)
+    if record is None:
+        raise errors.not_found(f"There is no training job named {name}.")
+    if not record["EnableManagedSpotTraining"]:
+        raise errors.validation(
+            f"The training job {name} does not run on spot instances: create it with EnableManagedSpotTraining."
+        )
+    if not platform.training.interrupt(name, away_s):
+        status = RESOURCE.find(platform, name, "")["SecondaryStatus"]
+        raise errors.validation(f"The training job {name} has no instances to lose: its status is {status}.")
+
+
+def _existing(platform: Platform, call: Call) -> Record:
+    """The record that the younger operations speak of, which have a code of their own for a name that is not there."""
+    record = platform.records.find(KIND, call.parameters["TrainingJobName"])
+    if record is None:
+        raise errors.not_found("Requested resource not found.")
+    return record
+
+
 HANDLERS = {
     "CreateTrainingJob": create,
+    "DeleteTrainingJob": delete,
     "DescribeTrainingJob": RESOURCE.describe,
-    "ListTrainingJobs": RESOURCE.list_,
+    "ListTrainingJobs": list_,
     "StopTrainingJob": stop,
+    "UpdateTrainingJob": update,
 }
-WITHOUT_EFFECT = (
-    "RoleArn",
-    "VpcConfig",
-    "EnableInterContainerTrafficEncryption",
-    "EnableManagedSpotTraining",
-    "RetryStrategy",
-    "OutputDataConfig.KmsKeyId",
-)
-REFUSED = (
-    "AlgorithmSpecification.AlgorithmName",
-    "AlgorithmSpecification.TrainingInputMode=Pipe",
-    "InputDataConfig.DataSource.FileSystemDataSource",
-    "InputDataConfig.DataSource.S3DataSource.S3DataType=ManifestFile",
-    "InputDataConfig.DataSource.S3DataSource.S3DataType=AugmentedManifestFile",
-    "InputDataConfig.DataSource.S3DataSource.S3DataType=Converse",
-    "InputDataConfig.CompressionType=Gzip",
-    "InputDataConfig.InputMode=Pipe",
-)
 SUPPORT = {
     "CreateTrainingJob": Support(
-        without_effect=(*WITHOUT_EFFECT, "DebugRuleConfigurations", "ProfilerRuleConfigurations", "ExperimentConfig"),
-        refused=(*REFUSED, "ServerlessJobConfig", "MlflowConfig", "ModelPackageConfig"),
-    )
+        without_effect=(
+            *WITHOUT_EFFECT,
+            "DebugRuleConfigurations",
+            "ExperimentConfig",
+            "InfraCheckConfig",
+            "ProfilerRuleConfigurations",
+            "RemoteDebugConfig",
+            "ResourceConfig.InstanceGroups.InstanceType",
+            "SessionChainingConfig",
+        ),
+        refused=(
+            *REFUSED,
+            "MlflowConfig",
+            "ModelPackageConfig",
+            "ResourceConfig.SelectedInstanceCount",
+            "ResourceConfig.SelectedInstanceType",
+            "ServerlessJobConfig",
+        ),
+    ),
+    "UpdateTrainingJob": Support(
+        without_effect=("ProfilerRuleConfigurations", "RemoteDebugConfig", "ResourceConfig.KeepAlivePeriodInSeconds")
+    ),
 }

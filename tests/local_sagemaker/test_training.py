@@ -211,6 +211,65 @@ def test_tensors_of_the_debugger_are_kept(local: Local, tmp_path: Path) -> None:
     assert (tmp_path / name / "debug-output" / "loss").read_text() == "1"
 
 
+def test_what_has_ended_is_not_updated(local: Local) -> None:
+    name = local.train("pass")
+    local.finished(name)
+    with pytest.raises(ClientError, match="is in status Completed"):
+        local.sagemaker.update_training_job(TrainingJobName=name, RemoteDebugConfig={"EnableRemoteDebug": True})
+    with pytest.raises(ClientError, match="created without a warm pool"):
+        local.sagemaker.update_training_job(TrainingJobName=name, ResourceConfig={"KeepAlivePeriodInSeconds": 60})
+    with pytest.raises(local.sagemaker.exceptions.ResourceNotFound):
+        local.sagemaker.update_training_job(TrainingJobName="nobody")
+
+
+def test_a_running_job_is_updated(local: Local) -> None:
+    code = """
+import pathlib, time
+print("ready")
+path = pathlib.Path("input/config/profilerconfig.json")
+while not path.exists() or json.loads(path.read_text()).get("ProfilingIntervalInMilliseconds") != 500:
+    time.sleep(0.02)
+"""
+    resources = {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1}
+    name = local.train(code, ResourceConfig={**resources, "KeepAlivePeriodInSeconds": 60})
+    local.printed(name, "ready")
+    assert local.sagemaker.describe_training_job(TrainingJobName=name)["WarmPoolStatus"] == {"Status": "InUse"}
+    in_use = local.sagemaker.list_training_jobs(WarmPoolStatusEquals="InUse", NameContains=name)
+    assert [job["TrainingJobName"] for job in in_use["TrainingJobSummaries"]] == [name]
+    local.sagemaker.update_training_job(
+        TrainingJobName=name,
+        ProfilerConfig={"ProfilingIntervalInMilliseconds": 500},
+        ResourceConfig={"KeepAlivePeriodInSeconds": 0},
+    )
+    job = local.finished(name)
+    assert job["ProfilerConfig"] == {"ProfilingIntervalInMilliseconds": 500}
+    assert job["ProfilingStatus"] == "Enabled"
+    assert job["ResourceConfig"]["KeepAlivePeriodInSeconds"] == 0
+    assert job["WarmPoolStatus"]["Status"] == "Terminated"  # this machine keeps nothing for the next job
+
+
+def test_a_job_is_deleted_when_it_has_ended(local: Local) -> None:
+    name = local.train('import time; print("ready"); time.sleep(600)')
+    local.printed(name, "ready")
+    with pytest.raises(local.sagemaker.exceptions.ResourceInUse, match="is in status InProgress"):
+        local.sagemaker.delete_training_job(TrainingJobName=name)
+    local.sagemaker.stop_training_job(TrainingJobName=name)
+    local.finished(name)
+    local.sagemaker.delete_training_job(TrainingJobName=name)
+    with pytest.raises(local.sagemaker.exceptions.ResourceNotFound):
+        local.sagemaker.delete_training_job(TrainingJobName=name)
+    assert not (local.state / "training-jobs" / name).exists()
+    assert local.finished(local.train("pass", TrainingJobName=name))["TrainingJobStatus"] == "Completed"
+
+
+def test_an_uncompressed_model(local: Local) -> None:
+    output = {"S3OutputPath": (local.state.parent / "out").as_uri(), "CompressionType": "NONE"}
+    name = local.train('import os; os.mkdir("model/a"); open("model/a/w", "w").write("w")', OutputDataConfig=output)
+    model = Path(local.finished(name)["ModelArtifacts"]["S3ModelArtifacts"].removeprefix("file://"))
+    assert model == local.state.parent / "out" / name / "output" / "model"
+    assert (model / "a" / "w").read_text() == "w"
+
+
 def test_a_name_is_used_once(local: Local) -> None:
     name = local.train("pass")
     with pytest.raises(local.sagemaker.exceptions.ResourceInUse, match=name):
@@ -226,17 +285,22 @@ def test_an_unknown_job_is_refused_as_aws_does(local: Local) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (
-            {"ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 2, "VolumeSizeInGB": 1}},
-            "ResourceLimitExceeded",
-        ),
         ({"InputDataConfig": [channel("..", "file:///tmp")]}, "channel name '..' cannot be used"),
         ({"InputDataConfig": [channel("a", "file:///tmp"), channel("a", "file:///tmp")]}, "'a' cannot be used"),
         (
             {"InputDataConfig": [{**channel("a", "file:///tmp"), "InputMode": "Pipe"}]},
             "does not do InputDataConfig.InputMode Pipe",
         ),
-        ({"CheckpointConfig": {"S3Uri": "file:///tmp", "LocalPath": "/home/x"}}, "checkpoints outside /opt/ml"),
+        (
+            {"CheckpointConfig": {"S3Uri": "file:///tmp", "LocalPath": "/home/x"}},
+            "only places of its own below /opt/ml",
+        ),
+        ({"CheckpointConfig": {"S3Uri": "file:///tmp", "LocalPath": "/opt/ml/input/data"}}, "places of its own"),
+        ({"DebugHookConfig": {"S3OutputPath": "file:///tmp", "LocalPath": "/etc"}}, "DebugHookConfig.LocalPath /etc"),
+        (
+            {"TensorBoardOutputConfig": {"S3OutputPath": "file:///tmp", "LocalPath": "/opt/ml/../x"}},
+            "places of its own",
+        ),
         ({"EnableNetworkIsolation": True}, "EnableNetworkIsolation with the image 'process'"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
