@@ -1,8 +1,8 @@
 """The wire: bytes of a request -> a Call, and an answer -> bytes.
 
 Three of AWS's protocols, as described at https://smithy.io/2.0/aws/protocols/: AWS JSON 1.1 (`sagemaker`, `logs`,
-`application-autoscaling`), the query protocol (`sts`) and REST-JSON (`sagemaker-runtime`, in `runtime_protocol.py`).
-Signatures are not checked.
+`application-autoscaling`), the query protocol (`sts`, `iam`: in `query.py`) and REST-JSON (`sagemaker-runtime`: in
+`runtime_protocol.py`). S3's REST-XML is in `s3/`. Signatures are not checked.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl
 from uuid import uuid4
 from xml.sax.saxutils import escape
 
@@ -51,18 +50,10 @@ def region_of(headers: Mapping[str, str]) -> str:
 
 
 def parse(headers: Mapping[str, str], body: bytes) -> Call:
-    """Reads a POST to `/`: JSON 1.1 when it has X-Amz-Target, the query protocol otherwise."""
-    target = headers.get("x-amz-target")
-    if target is None:
-        form = dict(parse_qsl(body.decode("utf-8", "replace")))
-        if "Action" not in form:
-            raise ApiError("MissingAction", "The request has neither an X-Amz-Target header nor an Action parameter.")
-        operation = form.pop("Action")
-        form.pop("Version", None)
-        return Call("sts", operation, dict(form), region_of(headers))
-    prefix, _, operation = target.partition(".")
+    """Reads a POST to `/` that has an X-Amz-Target: JSON 1.1. Raises ApiError."""
+    prefix, _, operation = headers["x-amz-target"].partition(".")
     if prefix not in SERVICES:
-        raise unknown_operation(target)
+        raise unknown_operation(headers["x-amz-target"])
     try:
         parameters = json.loads(body or b"{}", parse_constant=_no_number)
     except (ValueError, RecursionError):
@@ -84,16 +75,8 @@ def unknown_operation(what: str) -> ApiError:
 
 
 def answer(call: Call, result: Mapping[str, Any]) -> Reply:
-    """A success, in the protocol of the call."""
+    """A success, in JSON 1.1."""
     request_id = str(uuid4())
-    if call.service == "sts":
-        members = "".join(f"<{key}>{escape(str(value))}</{key}>" for key, value in result.items())
-        name = call.operation
-        text = (
-            f'<{name}Response xmlns="{STS_NAMESPACE}"><{name}Result>{members}</{name}Result>'
-            f"<ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata></{name}Response>"
-        )
-        return Reply(200, "text/xml", text.encode(), {"x-amzn-RequestId": request_id})
     return Reply(200, JSON_TYPE, json.dumps(result).encode(), {"x-amzn-RequestId": request_id})
 
 

@@ -16,8 +16,9 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
-from local_sagemaker import __version__, eventstream, protocol
+from local_sagemaker import __version__, eventstream, protocol, query
 from local_sagemaker.errors import ApiError
 from local_sagemaker.gate import Gate
 from local_sagemaker.invocations import Stream
@@ -26,6 +27,7 @@ from local_sagemaker.page import page
 from local_sagemaker.platform import Platform
 from local_sagemaker.protocol import Reply
 from local_sagemaker.runtime_protocol import BODY_LIMITS
+from local_sagemaker.s3.http import S3Requests
 
 BODY_LIMIT = 4 * 1024 * 1024  # bytes of a request that is not an invocation
 PARALLEL_INVOCATIONS = 64  # threads of their own: invocations that wait for a container must not hold up the API
@@ -83,6 +85,7 @@ def application(platform: Platform, on_ready: Callable[[], None]) -> Starlette:
         ],
         lifespan=lifespan,
     )
+    app.add_middleware(S3Requests, s3=platform.s3)
     app.add_middleware(Gate)
     return app
 
@@ -91,8 +94,11 @@ async def _api(platform: Platform, request: Request) -> Reply:
     body, size = await read(request, BODY_LIMIT)
     if size > BODY_LIMIT:
         raise ApiError("RequestEntityTooLarge", f"The request has {size} bytes, the limit is {BODY_LIMIT}.", 413)
-    call = protocol.parse(request.headers, body)
-    return protocol.answer(call, await run_sync(perform, platform, call))
+    if "x-amz-target" in request.headers:
+        call = protocol.parse(request.headers, body)
+        return protocol.answer(call, await run_sync(perform, platform, call))
+    call = query.parse(request.headers, body)
+    return query.answer(call, await run_sync(perform, platform, call))
 
 
 async def _interrupt(platform: Platform, request: Request) -> Response:
@@ -117,14 +123,10 @@ async def _stream(passing: Passing[Stream], operation: str, limiter: CapacityLim
     opened = await _invoke(passing, operation, limiter, request)
 
     async def events() -> AsyncIterator[bytes]:
-        try:
-            while (event := await run_sync(next, opened.events, None, limiter=limiter)) is not None:
-                yield event
-        finally:
-            with CancelScope(shield=True):  # a client that went away leaves the container's connection to be closed
-                await run_sync(opened.close)
+        while (event := await run_sync(next, opened.events, None, limiter=limiter)) is not None:
+            yield event
 
-    return StreamingResponse(events(), headers={**opened.headers, "Content-Type": eventstream.CONTENT_TYPE})
+    return EventStream(events(), opened)
 
 
 async def _answer(reply: Awaitable[Reply | Response], is_query: bool = False) -> Response:
@@ -137,6 +139,21 @@ async def _answer(reply: Awaitable[Reply | Response], is_query: bool = False) ->
         log.exception("a request could not be answered")
         failure = ApiError("InternalFailure", f"{type(error).__name__}: {error}", 500)
         return _respond(protocol.refusal(failure, is_query))
+
+
+class EventStream(StreamingResponse):
+    """Sends the events of a stream, and closes it also when the client has gone away."""
+
+    def __init__(self, events: AsyncIterator[bytes], opened: Stream) -> None:
+        super().__init__(events, headers={**opened.headers, "Content-Type": eventstream.CONTENT_TYPE})
+        self._close = opened.close
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            with CancelScope(shield=True):
+                await run_sync(self._close)
 
 
 async def read(request: Request, limit: int) -> tuple[bytes, int]:

@@ -17,6 +17,7 @@ from local_sagemaker.operations import (
     logs,
     model_packages,
     models,
+    roles,
     scaling,
     tags,
     training_jobs,
@@ -33,6 +34,7 @@ _SERVICES = {
     "application-autoscaling": (scaling,),
     "logs": (logs,),
     "sts": (identity,),
+    "iam": (roles,),
 }
 HANDLERS: dict[tuple[str, str], Handler] = {
     (service, name): handler

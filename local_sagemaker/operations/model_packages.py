@@ -228,20 +228,56 @@ HANDLERS = {
     "UpdateModelPackage": update,
     "DeleteModelPackage": delete,
 }
+# What a package's containers say beside where they come from is shown again, and no container hears of it.
+_OF_A_CONTAINER = (
+    "ModelInput",
+    "Framework",
+    "FrameworkVersion",
+    "NearestModelName",
+    "AdditionalS3DataSource",
+    "ModelDataETag",
+    "IsCheckpoint",
+    "BaseModel",
+    "ImageDigest",
+    "ProductId",
+    *(
+        f"{source}.S3DataSource.{member}"
+        for source in ("ModelDataSource", "AdditionalModelDataSources")
+        for member in ("ModelAccessConfig", "HubAccessConfig", "ManifestS3Uri", "ManifestEtag")
+    ),
+)
+_KEPT = (
+    *(f"InferenceSpecification.Containers.{member}" for member in _OF_A_CONTAINER),
+    "InferenceSpecification.SupportedTransformInstanceTypes",
+    "InferenceSpecification.SupportedRealtimeInferenceInstanceTypes",
+    "InferenceSpecification.SupportedContentTypes",
+    "InferenceSpecification.SupportedResponseMIMETypes",
+    "SourceUri",
+    "ModelCard",
+    "ModelLifeCycle",
+)
 SUPPORT = {
-    "CreateModelPackageGroup": Support(without_effect=("ManagedConfiguration",)),
+    "CreateModelPackageGroup": Support(
+        without_effect=("ManagedConfiguration",), kept=("ModelPackageGroupDescription",)
+    ),
     "ListModelPackageGroups": Support(refused=("CrossAccountFilterOption=CrossAccount",)),
     "CreateModelPackage": Support(
-        without_effect=(
-            "SkipModelValidation",
-            "SecurityConfig",
-            "CertifyForMarketplace",
-            "ManagedStorageType",
-            "InferenceSpecification.Containers.ImageDigest",
-            "InferenceSpecification.Containers.ProductId",
-        ),
+        without_effect=("SkipModelValidation", "SecurityConfig", "CertifyForMarketplace", "ManagedStorageType"),
         refused=("ValidationSpecification", "SourceAlgorithmSpecification"),
+        kept=(
+            *_KEPT,
+            "ModelPackageDescription",
+            "AdditionalInferenceSpecifications",
+            "MetadataProperties",
+            "ModelMetrics",
+            "Domain",
+            "Task",
+            "SamplePayloadUrl",
+            "DriftCheckBaselines",
+        ),
     ),
     "DescribeModelPackage": Support(without_effect=("IncludedData",)),
-    "UpdateModelPackage": Support(without_effect=("ClientToken",)),
+    "UpdateModelPackage": Support(
+        without_effect=("ClientToken",), kept=(*_KEPT, "AdditionalInferenceSpecificationsToAdd")
+    ),
 }
