@@ -78,8 +78,9 @@ class Asynchronous:
         """Queues what an earlier server had accepted, in its order."""
         for record in self._records.all(KIND):
             name = record["EndpointName"]
-            paths = sorted(self._directory(name).glob("[!.]*.json"), key=lambda path: _read(path)["_Accepted"])
-            self._enqueue(name, paths, PARALLEL)
+            accepted = {path: _accepted(path) for path in self._directory(name).glob("[!.]*.json")}
+            readable = {path: at for path, at in accepted.items() if at is not None}
+            self._enqueue(name, sorted(readable, key=lambda path: readable[path]), PARALLEL)
 
     def shutdown(self) -> None:
         """No request is begun any more, and none that breaks off has failed."""
@@ -235,3 +236,12 @@ def _limit(route: Route) -> int:
 def _read(path: Path) -> dict[str, Any]:
     request: dict[str, Any] = json.loads(path.read_text())
     return request
+
+
+def _accepted(path: Path) -> float | None:
+    """When a request was accepted; None where the disk has spoilt it."""
+    try:
+        return float(_read(path)["_Accepted"])
+    except ValueError:
+        log.warning("%s cannot be read as JSON: its request is not sent; repair the file and start again.", path)
+        return None

@@ -102,11 +102,7 @@ class Invocations:
         operation = "InvokeEndpointWithResponseStream"
         given = runtime_protocol.parameters(operation, name, headers, size)
         with ExitStack() as stack:
-            route, request = self._enter(stack, given, body)
-            if _is_multi_model(route) or len(_hops(route, given)) > 1:
-                raise refused(
-                    f"Endpoint {name} has several models or containers in a row: their answer is not streamed."
-                )
+            route, request = self._enter(stack, given, body, is_streamed=True)
             ((who, url),) = _hops(route, given)
             try:
                 passed = runtime_protocol.passed_on(given)
@@ -134,11 +130,13 @@ class Invocations:
                 raise refused(f"Endpoint {name} is not an asynchronous endpoint: send the request with InvokeEndpoint.")
             return runtime_protocol.accepted(self._asynchronous.accept(route, given, body))
 
-    def _enter(self, stack: ExitStack, given: Mapping[str, Any], body: bytes) -> tuple[Route, _Request]:
+    def _enter(
+        self, stack: ExitStack, given: Mapping[str, Any], body: bytes, is_streamed: bool = False
+    ) -> tuple[Route, _Request]:
         """Chooses the instance for a request that waits for its answer, and sends the shadows their copies."""
         route = stack.enter_context(self._route(given))
         try:
-            _check_kind(route, given)
+            _check_kind(route, given, is_streamed)
             stack.enter_context(self._serverless.limits(route, len(body)))
         except ApiError:
             _release(route.shadows)
@@ -196,11 +194,13 @@ class Invocations:
             self._capture.take(request.capture, route, request.event_id, request.given, sent, came)
 
 
-def _check_kind(route: Route, given: Mapping[str, Any]) -> None:
+def _check_kind(route: Route, given: Mapping[str, Any], is_streamed: bool) -> None:
     """Raises ApiError when the endpoint is of another kind than the request takes it for."""
     name = route.endpoint
     if route.asynchronous is not None:
         raise refused(f"Endpoint {name} is an asynchronous endpoint: send the request with InvokeEndpointAsync.")
+    if is_streamed and (_is_multi_model(route) or len(_hops(route, given)) > 1):
+        raise refused(f"Endpoint {name} has several models, or containers in a row: their answer is not streamed.")
     if "TargetModel" in given and not _is_multi_model(route):
         raise refused(f"Endpoint {name} is not a multi-model endpoint and does not support target model header.")
     if "TargetModel" not in given and _is_multi_model(route):

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
 from local_sagemaker import archive, storage
@@ -189,13 +189,13 @@ def _location(prefix: str, target: str) -> str:
     """Where a model's archive is. Raises ApiError for a name that leaves the prefix."""
     if ".." in target.split("/"):
         raise refused(f"The target model {target!r} leaves the endpoint's models: name a path below {prefix}.")
-    return storage.join(prefix, quote(target.lstrip("/")) if storage.local_path(prefix) else target.lstrip("/"))
+    return storage.join(prefix, target.lstrip("/"))
 
 
 def _missing(uri: str) -> ApiError:
     parts = urlsplit(uri)
+    key = unquote(parts.path).lstrip("/") if parts.scheme == "file" else parts.path.lstrip("/")
     return refused(
-        f"Failed to download model data(bucket: {parts.netloc}, key: {parts.path.lstrip('/')}). Please ensure that "
-        "there is an object located at the URL and that the role passed to CreateModel has permissions to download the "
-        "model."
+        f"Failed to download model data(bucket: {parts.netloc}, key: {key}). Please ensure that there is an object "
+        "located at the URL and that the role passed to CreateModel has permissions to download the model."
     )

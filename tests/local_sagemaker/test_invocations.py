@@ -50,6 +50,14 @@ class Many(Handler):
             while not os.path.exists(rest):
                 time.sleep(0.02)
             self.raw(b"5\\r\\ntwo\\x00\\xff\\r\\n0\\r\\n\\r\\n")
+        elif what == "endless":
+            try:
+                self.raw(head + b"Transfer-Encoding: chunked\\r\\n\\r\\n")
+                while True:
+                    self.raw(b"3\\r\\none\\r\\n")
+                    time.sleep(0.02)
+            except OSError:
+                open(rest, "w").close()
         elif what == "broken":
             self.raw(head + b"Transfer-Encoding: chunked\\r\\n\\r\\n3\\r\\none\\r\\n5\\r\\nt")
         else:
@@ -154,6 +162,13 @@ def test_a_stream_arrives_piece_by_piece(local: Local, many: str, tmp_path: Path
     assert b"".join(event["PayloadPart"]["Bytes"] for event in events) == b"two\x00\xff"
 
 
+def test_a_client_that_goes_away_ends_the_stream(local: Local, many: str, tmp_path: Path) -> None:
+    body = stream(local, many, f"endless {tmp_path / 'ended'}".encode())["Body"]
+    assert next(iter(body)) == {"PayloadPart": {"Bytes": b"one"}}
+    body.close()
+    wait_for((tmp_path / "ended").exists, bool)
+
+
 @pytest.mark.parametrize("body", [b"broken", b"hangup"])
 def test_a_stream_that_breaks_off_says_so(local: Local, many: str, body: bytes) -> None:
     events = iter(stream(local, many, body)["Body"])
@@ -213,9 +228,11 @@ serve(Named)
     endpoint = hosted.endpoint(local, hosted.config(local, hosted.variant(name)))
     assert hosted.ask(local, endpoint, TargetContainerHostname="two") == "two"
     assert hosted.ask(local, endpoint, TargetContainerHostname="one") == "one"
-    for more in ({}, {"TargetContainerHostname": "three"}):
-        with pytest.raises(ClientError, match="name one of one, two as the target container"):
-            invoke(local, endpoint, **more)
+    several = "name one of one, two as the target container"
+    with pytest.raises(ClientError, match=several):
+        invoke(local, endpoint)
+    with pytest.raises(ClientError, match=several):
+        invoke(local, endpoint, TargetContainerHostname="three")
     hosted.remove(local, endpoint)
 
 
