@@ -7,6 +7,7 @@ happened costs a comparison of two strings. What changes something (stop, delete
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable
 from importlib.resources import files
@@ -36,6 +37,8 @@ _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg"
 _FILES = files("local_sagemaker.page") / "static"
 _BOOT = f"{time.time_ns():x}"  # versions of different servers are different
 
+log = logging.getLogger(__name__)
+
 View = Callable[[Platform, Request], dict[str, Any]]
 
 
@@ -59,10 +62,13 @@ def routes(platform: Platform) -> list[Route]:
                 return Response(status_code=304, headers=headers)
             try:
                 return JSONResponse(await run_sync(view, platform, request), headers=headers)
-            except (KeyError, FileNotFoundError):
+            except views.Missing:
                 return JSONResponse({"message": "There is no such thing here (any more)."}, 404, HEADERS)
             except ValueError as error:
                 return JSONResponse({"message": f"The request cannot be read: {error}."}, 400, HEADERS)
+            except Exception as error:
+                log.exception("the page could not be answered")
+                return JSONResponse({"message": f"{type(error).__name__}: {error}"}, 500, HEADERS)
 
         return answer
 

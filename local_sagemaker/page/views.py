@@ -1,6 +1,6 @@
 """What the page shows, as JSON: lists in windows, one job or endpoint with all that belongs to it, values, log lines.
 
-Each takes the platform and a request whose query says which part. Raises KeyError where there is nothing of the name,
+Each takes the platform and a request whose query says which part. Raises Missing where there is nothing of the name,
 ValueError for a number that is none.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from starlette.requests import Request
 
-from local_sagemaker.overview import KINDS, log_place, row, rows
+from local_sagemaker.overview import KINDS, Kind, log_place, row, rows
 from local_sagemaker.platform import Platform
 from local_sagemaker.records import Record
 
@@ -24,19 +24,25 @@ LINE_SHOWN = 4000  # characters of a line; `logs NAME` prints all
 _TAIL_BYTES = 64 * 1024
 
 
+class Missing(Exception):
+    """There is nothing of this kind and name."""
+
+
 def listed(platform: Platform, request: Request) -> dict[str, Any]:
     """A window of the rows of a kind (newest first) and how many there are of every kind.
 
-    Query: offset, limit, contains (of the name), status.
+    Query: offset, limit, contains (of the name), status, and `plain` for jobs that are no trials.
     """
     query = request.query_params
-    kind = KINDS[request.path_params["kind"]]
+    kind = _kind(request)
     contains, status = query.get("contains", "").lower(), query.get("status", "")
     offset, limit = int(query.get("offset", 0)), int(query.get("limit", WINDOW))
     found = [
         item
         for item in rows(platform.records, kind)
-        if contains in item.name.lower() and (not status or item.status == status)
+        if contains in item.name.lower()
+        and (not status or item.status == status)
+        and ("plain" not in query or item.tuning is None)
     ]
     counts = {}
     for folder, other in KINDS.items():
@@ -52,8 +58,8 @@ def listed(platform: Platform, request: Request) -> dict[str, Any]:
 
 def detail(platform: Platform, request: Request) -> dict[str, Any]:
     """The record of one thing (without members of ours), its row, its log streams; of a tuning job its trials."""
-    kind, name = KINDS[request.path_params["kind"]], request.path_params["name"]
-    record = platform.records.get(kind.folder, name.replace("/", ":"))
+    kind, name = _kind(request), request.path_params["name"]
+    record = _record(platform, kind.folder, name.replace("/", ":"))
     group, prefix = log_place(kind.folder, name)
     has_log = kind.folder not in ("tuning-jobs", "model-packages")
     streams = [item for item in platform.logs.streams(group) or [] if item.startswith(prefix)] if has_log else []
@@ -74,7 +80,7 @@ def _trials(platform: Platform, tuning: Record) -> list[dict[str, Any]]:
             return None
         objective = record.get("FinalHyperParameterTuningJobObjectiveMetric", {}).get("Value")
         tuned = dict(record.get("TunedHyperParameters", {}))
-        metrics = [item["MetricName"] for item in record["AlgorithmSpecification"].get("MetricDefinitions", [])]
+        metrics = [item["Name"] for item in record["AlgorithmSpecification"].get("MetricDefinitions", [])]
         return {**asdict(row(kind, record)), "objective": objective, "tuned": tuned, "metrics": metrics}
 
     found = [item for item in platform.records.look(kind.folder, trial) if item]
@@ -85,7 +91,7 @@ def _trials(platform: Platform, tuning: Record) -> list[dict[str, Any]]:
 def metrics(platform: Platform, request: Request) -> dict[str, Any]:
     """The values of a training job's metrics from a position on: [name, value, seconds since 1970]."""
     name, start = request.path_params["name"], int(request.query_params.get("from", 0))
-    platform.records.get("training-jobs", name)
+    _record(platform, "training-jobs", name)
     path = platform.records.directory("training-jobs", name) / "metrics.jsonl"
     if not path.is_file():
         return {"points": [], "next": 0, "more": False}
@@ -107,7 +113,9 @@ def log(platform: Platform, request: Request) -> dict[str, Any]:
     Query: group, stream, from (a position; without it the end of what is there), contains (lines that hold it).
     """
     query = request.query_params
-    group, stream, contains = query["group"], query["stream"], query.get("contains", "").lower()
+    group, stream, contains = query.get("group", ""), query.get("stream", ""), query.get("contains", "").lower()
+    if not platform.logs.exists(group, stream):
+        raise Missing
     size = platform.logs.size(group, stream)
     if "from" in query:
         start = int(query["from"])
@@ -122,3 +130,17 @@ def log(platform: Platform, request: Request) -> dict[str, Any]:
         if contains in event.message.lower():
             lines.append([event.timestamp, event.message[:LINE_SHOWN]])
     return {"lines": lines, "start": start, "next": end, "more": end < size and end > start}
+
+
+def _kind(request: Request) -> Kind:
+    kind = KINDS.get(request.path_params["kind"])
+    if kind is None:
+        raise Missing
+    return kind
+
+
+def _record(platform: Platform, kind: str, name: str) -> Record:
+    record = platform.records.find(kind, name)
+    if record is None:
+        raise Missing
+    return record

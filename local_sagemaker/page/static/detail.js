@@ -35,8 +35,9 @@ export class Detail {
       record.FailureReason && h("p", {class: "reason", role: "alert"}, record.FailureReason),
       facts([["Created", ago(row.created)],
         this.kind.endsWith("-jobs") && ["Took", took(row.created, row.ended)], ...this.facts(answer)]),
-      ...this.body(answer),
+      ...this.first(answer),
       hasLog && slot("log"),
+      ...this.body(answer),
       h("details", {"data-key": "raw"}, h("summary", {}, "The whole record"),
         h("pre", {class: "raw"}, JSON.stringify(record, null, 1))),
     ].filter(Boolean));
@@ -56,6 +57,9 @@ export class Detail {
   facts() { return []; }
 
   /** The elements between the facts and the log. */
+  first() { return []; }
+
+  /** The elements after the log. */
   body() { return []; }
 
   async after() {}

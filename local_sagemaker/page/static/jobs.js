@@ -57,15 +57,20 @@ export class TrainingJob extends Detail {
     ];
   }
 
-  body({record}) {
+  first({record}) {
     const definitions = record.AlgorithmSpecification.MetricDefinitions ?? [];
-    const channels = (record.InputDataConfig ?? []).map((channel) =>
-      [channel.ChannelName, channel.DataSource.S3DataSource?.S3Uri]);
     return [
       definitions.length > 0 && h("section", {"data-key": "metrics"}, h("h2", {}, "Metrics"),
         this.values.metrics.size === 0 && h("p", {class: "quiet"}, "No line of the log has matched yet: ",
           definitions.map((one) => h("code", {}, `${one.Name}: ${one.Regex} `))),
         slot("charts")),
+    ];
+  }
+
+  body({record}) {
+    const channels = (record.InputDataConfig ?? []).map((channel) =>
+      [channel.ChannelName, channel.DataSource.S3DataSource?.S3Uri]);
+    return [
       values("Hyperparameters", Object.entries(record.HyperParameters ?? {}).map(([name, value]) => [name, h("code", {}, value)])),
       values("Channels", places(channels)),
       values("Output", places([
@@ -121,7 +126,7 @@ export class Endpoint extends Detail {
     return [["Configuration", record.EndpointConfigName], ["Changed", ago(record.LastModifiedTime)]];
   }
 
-  body({record}) {
+  first({record}) {
     const variants = [
       ...(record.ProductionVariants ?? []),
       ...(record.ShadowProductionVariants ?? []).map((one) => ({...one, shadow: true})),

@@ -23,7 +23,7 @@ export class Front {
 
   async refresh(root) {
     const kinds = Object.keys(WORDS);
-    const answers = await Promise.all(kinds.map((kind) => get(`/local/list/${kind}?limit=${NEWEST}`)));
+    const answers = await Promise.all(kinds.map((kind) => get(`/local/list/${kind}?plain&limit=${NEWEST}`)));
     const there = kinds.map((kind, place) => ({kind, ...answers[place]})).filter((one) => one.total);
     patch(root, there.length ? there.map(section) : [empty()]);
     return answers[0].counts;
@@ -85,7 +85,7 @@ export function table(kind, rows) {
       h("td", {}, badge(row.status)),
       h("td", {}, ago(row.created)),
       hasEnd && h("td", {}, took(row.created, row.ended)),
-      h("td", {class: row.status === "Failed" ? "about failed" : "about"}, row.about)))));
+      h("td", {class: "about"}, h("div", {class: row.status === "Failed" ? "failed" : null}, row.about))))));
 }
 
 function empty() {
