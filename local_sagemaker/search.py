@@ -13,7 +13,9 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
+from local_sagemaker import hyperband
 from local_sagemaker.ranges import Range
+from local_sagemaker.tuning_definition import Definition
 
 # With fewer completed trials the median says more about luck than about the trial that is judged.
 EARLY_STOPPING_FROM = 3
@@ -27,7 +29,7 @@ class Method:
     """How a search proceeds.
 
     `resource`: of Hyperband, the least and the most values of the objective that a trial gives; `lag`: a running trial
-    is compared with trials that began at least so many earlier (see `tuning.TuningRun`).
+    is compared with trials that began at least so many earlier (see `TuningRun`).
     """
 
     strategy: str
@@ -35,6 +37,26 @@ class Method:
     early_stopping: bool = False
     resource: tuple[int, int] | None = None
     lag: int = 1
+
+
+def searches(config: dict[str, Any], several: list[Definition], lag: int) -> list[Search]:
+    """The searches of a tuning job, one for each of its definitions; `config` is its HyperParameterTuningJobConfig."""
+    seed = config.get("RandomSeed")
+    return [
+        Search(
+            Method(
+                strategy=config["Strategy"],
+                seed=None if seed is None else seed + number,
+                early_stopping=config.get("TrainingJobEarlyStoppingType") == "Auto",
+                resource=hyperband.resource(config, definition.static),
+                lag=lag,
+            ),
+            definition.ranges,
+            definition.objective["Type"],
+            config["ResourceLimits"]["MaxNumberOfTrainingJobs"],
+        )
+        for number, definition in enumerate(several)
+    ]
 
 
 class Search:
@@ -78,11 +100,13 @@ class Search:
     def report(self, number: int, value: float) -> bool:
         """A value of the objective while the trial runs; True says that it is to be stopped."""
         count = self._values.get(number, 0) + 1
-        if number in self._pruned or count > MOST_VALUES:
+        if number in self._pruned:
             return False
-        self._values[number] = count
         if self._method.resource and count > self._method.resource[1]:
             return True
+        if count > MOST_VALUES:
+            return False
+        self._values[number] = count
         self._trials[number].report(value, count)
         if self._trials[number].should_prune():
             self._pruned.add(number)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import Any
 
 from local_sagemaker import training
 from local_sagemaker.records import Record, Records
+from local_sagemaker.tuning_definition import Definition
 from local_sagemaker.validation import project, service_model
 
 KIND = "tuning-jobs"
 _COUNTERS = {"Completed": "Completed", "Failed": "NonRetryableError", "Stopped": "Stopped"}
 NAMES = "_Trials"  # of a tuning job's record
+UNMATCHED = "_ObjectiveFailureReason"  # of a trial's
+FULL_DISK_S = 5.0  # between two attempts to write what must not be lost
+log = logging.getLogger(__name__)
 
 
 def of(records: Records, tuning: Record) -> list[Record]:
@@ -23,14 +28,28 @@ def of(records: Records, tuning: Record) -> list[Record]:
 def summary(trial: Record) -> Record:
     """A trial as ListTrainingJobsForHyperParameterTuningJob and BestTrainingJob show it."""
     shown = project(trial, service_model("sagemaker").shape_for("HyperParameterTrainingJobSummary"))
-    if "_ObjectiveFailureReason" in trial:
-        shown["FailureReason"] = trial["_ObjectiveFailureReason"]
+    if UNMATCHED in trial:
+        shown["FailureReason"] = trial[UNMATCHED]
     return shown
 
 
 def value(summary: Record) -> float:
     """The objective of a trial that has one."""
     return float(summary["FinalHyperParameterTuningJobObjectiveMetric"]["Value"])
+
+
+def outcome(ended: Record, definition: Definition) -> Record:
+    """What the end of a trial adds to its record: its objective, or that it has none."""
+    metric = definition.objective["MetricName"]
+    values = {item["MetricName"]: item["Value"] for item in ended["FinalMetricDataList"]}
+    # What a trial that failed had printed before is no result.
+    if metric in values and ended["TrainingJobStatus"] != "Failed":
+        final = {**definition.objective, "Value": values[metric]}
+        return {"ObjectiveStatus": "Succeeded", "FinalHyperParameterTuningJobObjectiveMetric": final}
+    if ended["TrainingJobStatus"] != "Completed":
+        return {"ObjectiveStatus": "Failed"}
+    text = f"No line of the log matched the regex '{definition.regex}' of the objective metric '{metric}'."
+    return {"ObjectiveStatus": "Failed", UNMATCHED: text}
 
 
 def counters(statuses: list[tuple[str, str]]) -> dict[str, Any]:
@@ -47,3 +66,29 @@ def consumed(tuning: Record) -> dict[str, int]:
     """ConsumedResources: the seconds of a tuning job so far, or until it ended."""
     end = tuning.get("HyperParameterTuningEndTime", time.time())
     return {"RuntimeInSeconds": int(end - tuning["CreationTime"])}
+
+
+def finish(records: Records, name: str, status: str, reason: str | None = None) -> None:
+    """The end of a tuning job, also of one whose server was killed. Waits for room on a full disk."""
+    while True:
+        try:
+            return _finish(records, name, status, reason)
+        except OSError as error:
+            log.warning("the end of tuning job %s cannot be written: %s", name, error)
+            time.sleep(FULL_DISK_S)
+
+
+def _finish(records: Records, name: str, status: str, reason: str | None) -> None:
+    with records.edit(KIND, name) as record:
+        mine = of(records, record)
+        for trial in mine:
+            if trial["ObjectiveStatus"] == "Pending":  # nobody will read it any more
+                trial["ObjectiveStatus"] = "Failed"
+                with records.edit(training.KIND, trial["TrainingJobName"]) as edited:
+                    edited["ObjectiveStatus"] = "Failed"
+        record.update(counters([(trial["TrainingJobStatus"], trial["ObjectiveStatus"]) for trial in mine]))
+        record["HyperParameterTuningJobStatus"] = status
+        record["HyperParameterTuningEndTime"] = time.time()
+        record["ConsumedResources"] = consumed(record)
+        if reason is not None:
+            record["FailureReason"] = reason[: training.REASON_LIMIT]

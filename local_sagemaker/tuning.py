@@ -6,12 +6,12 @@ import threading
 from typing import Any
 
 from local_sagemaker import arns, training, trials, warm_start
-from local_sagemaker.definition import definitions
 from local_sagemaker.records import Record, Records
 from local_sagemaker.settings import Settings
 from local_sagemaker.slots import Slots
 from local_sagemaker.training import TrainingJobs
-from local_sagemaker.tuning_run import TuningRun, finish
+from local_sagemaker.tuning_definition import definitions
+from local_sagemaker.tuning_run import TuningRun
 
 KIND = trials.KIND
 UNFINISHED = ("InProgress", "Stopping")
@@ -72,7 +72,7 @@ class TuningJobs:
         for record in self._records.all(KIND):
             if record["HyperParameterTuningJobStatus"] in UNFINISHED:
                 reason = training.KILLED.replace("the job", "the tuning job")
-                finish(self._records, record["HyperParameterTuningJobName"], "Failed", reason)
+                trials.finish(self._records, record["HyperParameterTuningJobName"], "Failed", reason)
 
     def shutdown(self) -> None:
         """Stops every tuning job and waits for the last one."""

@@ -10,17 +10,16 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from local_sagemaker import training, trials, warm_start
+from local_sagemaker import contract, training, trials, warm_start
 from local_sagemaker.completion import Progress
-from local_sagemaker.definition import Definition, definitions
-from local_sagemaker.hyperband import resource
 from local_sagemaker.records import Record, Records
 from local_sagemaker.settings import Settings, cpus
 from local_sagemaker.slots import Slots
 from local_sagemaker.training import TrainingJobs
+from local_sagemaker.tuning_definition import Definition, definitions
 
 if TYPE_CHECKING:
     from local_sagemaker.search import Search
@@ -103,24 +102,16 @@ class TuningRun:
             for name in self._active:
                 self._jobs.stop(name)
                 self._slots.give_back()
-            finish(self._records, self._name, "Failed", f"InternalServerError: {type(error).__name__}: {error}")
+            trials.finish(self._records, self._name, "Failed", f"InternalServerError: {type(error).__name__}: {error}")
         finally:
             self._slots.leave(self._wake)
             self._forget(self._name)
 
     def _run(self) -> None:
-        from local_sagemaker.search import Method, Search
+        from local_sagemaker.search import searches
 
-        for number, definition in enumerate(self._definitions):
-            seed = self._config.get("RandomSeed")
-            method = Method(
-                strategy=self._config["Strategy"],
-                seed=None if seed is None else seed + number,
-                early_stopping=self._stops_early,
-                resource=resource(self._config, definition.static),
-                lag=self._parallel if self._is_ordered else 1,
-            )
-            self._searches.append(Search(method, definition.ranges, self._direction, self._most))
+        lag = self._parallel if self._is_ordered else 1
+        self._searches = searches(self._config, self._definitions, lag)
         if self._config["Strategy"] == "Bayesian":
             self._searches[0].learn(self._earlier)
         while True:
@@ -140,38 +131,41 @@ class TuningRun:
     def _may_launch(self) -> bool:
         if self._ends_as or len(self._trials) == self._most or len(self._active) == self._parallel:
             return False
-        if self._is_ordered and any(trial.number <= self._horizon() for trial in self._active.values()):
+        horizon = self._horizon(len(self._trials))
+        if self._is_ordered and any(trial.number <= horizon for trial in self._active.values()):
             return False
         return self._slots.take(self._wake)
 
     def _wake(self) -> None:
         self._calls.put(lambda: None)
 
-    def _horizon(self) -> int:
-        """The last trial whose result the next proposal may use.
+    def _horizon(self, number: int) -> int:
+        """The last trial whose result the proposal of that number may use.
 
         With a seed a search that learns is a function of results, not of who finishes first: trial n learns from
         trials up to n - parallel, whatever else has ended by then.
         """
-        return len(self._trials) - (self._parallel if self._is_ordered else 0)
+        return number - (self._parallel if self._is_ordered else 1)
 
     def _of(self, number: int) -> tuple[Definition, Search, int]:
         """Where a trial belongs: the definitions take turns. And its number among those of its definition."""
         turn, index = divmod(number, len(self._definitions))
         return self._definitions[index], self._searches[index], turn
 
-    def _tell(self) -> None:
+    def _tell(self, following: int) -> None:
+        """Tells the searches what a proposal of that number may use."""
         for number in sorted(self._results):
-            if number <= self._horizon():
+            if number <= self._horizon(following):
                 _, proposals, turn = self._of(number)
                 proposals.tell(turn, self._results.pop(number))
 
     def _launch(self) -> None:
-        self._tell()
         number = len(self._trials)
+        name = f"{self._name}-{number + 1:03d}-{uuid4().hex[:8]}"
+        self._trials[name] = self._active[name] = Trial(number)
+        self._tell(number)
         definition, proposals, _ = self._of(number)
         tuned = proposals.ask()
-        name = f"{self._name}-{number + 1:03d}-{uuid4().hex[:8]}"
         more: Record = {
             "TuningJobArn": self._tuning["HyperParameterTuningJobArn"],
             "TunedHyperParameters": tuned,
@@ -179,25 +173,21 @@ class TuningRun:
         }
         if "DefinitionName" in definition.record:
             more["TrainingJobDefinitionName"] = definition.record["DefinitionName"]
-        request = {
-            **definition.training,
-            "TrainingJobName": name,
-            "HyperParameters": definition.trial(tuned),
-            "Environment": {**self._share(), **definition.record.get("Environment", {})},
-            "Tags": self._tuning["Tags"],
-        }
-        self._trials[name] = self._active[name] = Trial(number)
+        request = definition.request(name, tuned)
+        request["Environment"] = {**self._share(request), **request.get("Environment", {})}
+        request["Tags"] = self._tuning["Tags"]
         self._save()
         is_watched = self._stops_early or self._config["Strategy"] == "Hyperband"
         self._jobs.submit(request, self._region, self._on_end, self._on_metric if is_watched else None, **more)
 
-    def _share(self) -> dict[str, str]:
-        """A trial's share of the machine: on AWS each has an instance of its own.
+    def _share(self, request: dict[str, Any]) -> dict[str, str]:
+        """A trial's share of the machine: on AWS each host of each trial is an instance of its own.
 
-        Without it each of P trials starts a thread a core, and they run many times slower than one after the other.
-        MKL and OpenBLAS follow this variable too.
+        Without it each of them starts a thread a core, and they run many times slower than one after the other. MKL and
+        OpenBLAS follow this variable too.
         """
-        at_once = min(self._parallel, self._settings.max_parallel, self._most)
+        hosts = sum(group.count for group in contract.groups(request["ResourceConfig"]))
+        at_once = min(self._parallel, self._settings.max_parallel, self._most) * hosts
         return {"OMP_NUM_THREADS": str(max(1, cpus() // at_once))} if at_once > 1 else {}
 
     def _on_end(self, ended: Record) -> None:
@@ -220,28 +210,17 @@ class TuningRun:
         self._slots.give_back()
         name = ended["TrainingJobName"]
         trial = self._active.pop(name)
-        definition, _, _ = self._of(trial.number)
-        metric = definition.objective["MetricName"]
-        values = {item["MetricName"]: item["Value"] for item in ended["FinalMetricDataList"]}
-        # What a trial that failed had printed before is no result.
-        value = values.get(metric) if ended["TrainingJobStatus"] != "Failed" else None
-        trial.status, trial.objective = ended["TrainingJobStatus"], "Failed" if value is None else "Succeeded"
-        changes: Record = {"ObjectiveStatus": trial.objective}
-        if value is not None:
-            changes["FinalHyperParameterTuningJobObjectiveMetric"] = {**definition.objective, "Value": value}
-        elif trial.status == "Completed":
-            self._hint = (
-                f"No line of the log matched the regex '{definition.regex}' of the objective metric '{metric}'."
-            )
-            changes["_ObjectiveFailureReason"] = self._hint
+        changes = trials.outcome(ended, self._of(trial.number)[0])
+        trial.status, trial.objective = ended["TrainingJobStatus"], changes["ObjectiveStatus"]
+        self._hint = changes.get(trials.UNMATCHED, self._hint)
         # A client that deletes jobs as they end may have been quicker.
         with contextlib.suppress(KeyError), self._records.edit(training.KIND, name) as record:
             record.update(changes)
+        value = trials.value(changes) if trial.objective == "Succeeded" else None
         self._results[trial.number] = value
-        best = None
-        if value is not None and self._progress.take(value):
-            best = trials.summary({**ended, **changes})
-        self._save(best)
+        self._tell(len(self._trials))
+        is_best = value is not None and self._progress.take(value)
+        self._save(trials.summary({**ended, **changes}) if is_best else None)
         if self._progress.is_complete():
             self._halt("Completed", self._settings.training_stop_s)
 
@@ -271,28 +250,11 @@ class TuningRun:
 
     def _conclude(self) -> None:
         if self._ends_as == "Stopped":
-            finish(self._records, self._name, "Stopped")
+            trials.finish(self._records, self._name, "Stopped")
         elif self._progress.best is not None:
-            finish(self._records, self._name, "Completed")
+            trials.finish(self._records, self._name, "Completed")
         else:
             mine = trials.of(self._records, self._records.get(trials.KIND, self._name))
             reasons = dict.fromkeys(trials.summary(trial).get("FailureReason", "stopped") for trial in mine)
             text = f"{ALL_FAILED} ({'; '.join(reasons)})"
-            finish(self._records, self._name, "Failed", text[: training.REASON_LIMIT])
-
-
-def finish(records: Records, name: str, status: str, reason: str | None = None) -> None:
-    """The end of a tuning job, also of one whose server was killed."""
-    with records.edit(trials.KIND, name) as record:
-        mine = trials.of(records, record)
-        for trial in mine:
-            if trial["ObjectiveStatus"] == "Pending":  # nobody will read it any more
-                trial["ObjectiveStatus"] = "Failed"
-                with records.edit(training.KIND, trial["TrainingJobName"]) as edited:
-                    edited["ObjectiveStatus"] = "Failed"
-        record.update(trials.counters([(trial["TrainingJobStatus"], trial["ObjectiveStatus"]) for trial in mine]))
-        record["HyperParameterTuningJobStatus"] = status
-        record["HyperParameterTuningEndTime"] = time.time()
-        record["ConsumedResources"] = trials.consumed(record)
-        if reason is not None:
-            record["FailureReason"] = reason
+            trials.finish(self._records, self._name, "Failed", text[: training.REASON_LIMIT])

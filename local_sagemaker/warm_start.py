@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from local_sagemaker import errors, trials
-from local_sagemaker.definition import Definition, definitions
 from local_sagemaker.records import Record, Records
+from local_sagemaker.tuning_definition import Definition, definitions
 
 MOST_CHANGES = 10
 IDENTICAL = "IdenticalDataAndAlgorithm"

@@ -6,12 +6,12 @@ import math
 from typing import Any
 
 from local_sagemaker import errors, hyperband, listing, ranges, trials, tuning, warm_start
-from local_sagemaker.definition import Definition, definitions
 from local_sagemaker.operations import training_jobs
 from local_sagemaker.operations.resource import Resource
 from local_sagemaker.platform import Platform
 from local_sagemaker.protocol import Call
 from local_sagemaker.support import Support
+from local_sagemaker.tuning_definition import Definition, definitions
 from local_sagemaker.validation import service_model
 
 NAME = "HyperParameterTuningJobName"

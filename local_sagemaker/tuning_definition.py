@@ -49,9 +49,10 @@ class Definition:
             shared["ResourceConfig"] = {key: given[key] for key in given.keys() & _RESOURCES}
         return shared
 
-    def trial(self, tuned: Mapping[str, str]) -> dict[str, str]:
-        """The hyperparameters of one trial."""
-        return {**self.static, **tuned, "_tuning_objective_metric": self.objective["MetricName"]}
+    def request(self, name: str, tuned: Mapping[str, str]) -> dict[str, Any]:
+        """The training job of one trial."""
+        hyperparameters = {**self.static, **tuned, "_tuning_objective_metric": self.objective["MetricName"]}
+        return {**self.training, "TrainingJobName": name, "HyperParameters": hyperparameters}
 
 
 def definitions(request: dict[str, Any]) -> list[Definition]:
