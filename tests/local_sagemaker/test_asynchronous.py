@@ -94,6 +94,25 @@ def test_a_payload_may_come_with_the_request(local: Local, name: str, directory:
         send(local, name, bytes(128_001))
 
 
+def test_locations_may_be_in_s3(local: Local, directory: Path) -> None:
+    s3 = local.client("s3")
+    s3.create_bucket(Bucket="requests", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    s3.put_object(Bucket="requests", Key="in put/one?", Body=b"12345")
+    settings = {"OutputConfig": {"S3OutputPath": "s3://requests/out", "S3FailurePath": "s3://requests/failed/"}}
+    model = hosted.model(local, code(directory))
+    name = hosted.endpoint(local, hosted.config(local, hosted.variant(model), AsyncInferenceConfig=settings))
+    sent = [send(local, name, InputLocation=f"s3://requests/in put/{key}")["InferenceId"] for key in ("one?", "two")]
+
+    def look() -> list[str]:
+        return [item["Key"] for item in s3.list_objects_v2(Bucket="requests")["Contents"]]
+
+    keys = wait_for(look, lambda found: len(found) == 3)
+    assert set(keys) == {"in put/one?", f"out/{sent[0]}.out", f"failed/{sent[1]}-error.out"}
+    assert s3.get_object(Bucket="requests", Key=f"out/{sent[0]}.out")["Body"].read() == b"None 5"
+    assert b"NoSuchKey" in s3.get_object(Bucket="requests", Key=f"failed/{sent[1]}-error.out")["Body"].read()
+    hosted.remove(local, name)
+
+
 @pytest.mark.parametrize(
     ("body", "reason"),
     [(b"refuse", b"no dog"), (b"hangup", b"The container did not answer"), (None, b"does not exist")],

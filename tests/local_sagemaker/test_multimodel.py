@@ -89,18 +89,22 @@ def models(tmp_path: Path) -> Path:
     return tmp_path / "models"
 
 
-@pytest.fixture
-def name(local: Local, models: Path, tmp_path: Path) -> Any:
-    (tmp_path / "serve.py").write_text(MULTI)
+def deploy(local: Local, prefix: str, directory: Path) -> str:
+    (directory / "serve.py").write_text(MULTI)
     container = {
         "Image": "process",
         "Mode": "MultiModel",
-        "ModelDataUrl": f"{models.as_uri()}/",
-        "Environment": {"SERVE_CODE": str(tmp_path / "serve.py")},
+        "ModelDataUrl": prefix,
+        "Environment": {"SERVE_CODE": str(directory / "serve.py")},
     }
     model = unique("multi")
     local.sagemaker.create_model(ModelName=model, PrimaryContainer=container, ExecutionRoleArn=ROLE)
-    endpoint = hosted.endpoint(local, hosted.config(local, hosted.variant(model)))
+    return hosted.endpoint(local, hosted.config(local, hosted.variant(model)))
+
+
+@pytest.fixture
+def name(local: Local, models: Path, tmp_path: Path) -> Any:
+    endpoint = deploy(local, f"{models.as_uri()}/", tmp_path)
     yield endpoint
     hosted.remove(local, endpoint)
 
@@ -122,6 +126,17 @@ def test_models_are_loaded_when_asked_for_and_make_room_for_others(local: Local,
     assert ask(local, name, "two.tar.gz") == "two of two.tar.gz, loaded four two"
     deployed = next((local.state / "endpoints" / name).glob("*/A/i-*/ml-0/models"))
     assert len(list(deployed.iterdir())) == 2
+
+
+def test_models_may_be_in_s3(local: Local, models: Path, tmp_path: Path) -> None:
+    s3 = local.client("s3")
+    s3.create_bucket(Bucket="models", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    s3.upload_file(str(models / "one.tar.gz"), "models", "all/one.tar.gz")
+    endpoint = deploy(local, "s3://models/all", tmp_path)
+    assert ask(local, endpoint, "/one.tar.gz") == "one of /one.tar.gz, loaded one"
+    with pytest.raises(ClientError, match=r"Failed to download model data\(bucket: models, key: all/two.tar.gz\)"):
+        ask(local, endpoint, "two.tar.gz")
+    hosted.remove(local, endpoint)
 
 
 def test_one_load_serves_all_who_wait_for_it(local: Local, name: str) -> None:
