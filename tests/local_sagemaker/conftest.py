@@ -243,8 +243,8 @@ def start(process_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     """Starts a server of its own for a test; every one is ended, and has left nothing, at the end."""
     started = []
 
-    def up(*options: str) -> Local:
-        server = Local(tmp_path_factory.mktemp("local") / "state", process_path, options)
+    def up(*options: str, state: Path | None = None) -> Local:
+        server = Local(state or tmp_path_factory.mktemp("local") / "state", process_path, options)
         started.append(server)
         server.up()
         return server
