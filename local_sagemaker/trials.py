@@ -12,7 +12,6 @@ from local_sagemaker.tuning_definition import Definition
 from local_sagemaker.validation import project, service_model
 
 KIND = "tuning-jobs"
-_COUNTERS = {"Completed": "Completed", "Failed": "NonRetryableError", "Stopped": "Stopped"}
 NAMES = "_Trials"  # of a tuning job's record
 UNMATCHED = "_ObjectiveFailureReason"  # of a trial's
 FULL_DISK_S = 5.0  # between two attempts to write what must not be lost
@@ -52,12 +51,21 @@ def outcome(ended: Record, definition: Definition) -> Record:
     return {"ObjectiveStatus": "Failed", UNMATCHED: text}
 
 
-def counters(statuses: list[tuple[str, str]]) -> dict[str, Any]:
-    """The counters of a tuning job's description, from TrainingJobStatus and ObjectiveStatus of each trial."""
+def state(trial: Record) -> str:
+    """Under which of TrainingJobStatusCounters a trial is counted."""
+    if trial["TrainingJobStatus"] != "Failed":
+        return trial["TrainingJobStatus"] if trial["TrainingJobStatus"] in ("Completed", "Stopped") else "InProgress"
+    # AWS: a failed job can be retried only if it failed because of an internal service error.
+    is_internal = trial.get("FailureReason", "").startswith("InternalServerError")
+    return "RetryableError" if is_internal else "NonRetryableError"
+
+
+def counters(states: list[tuple[str, str]]) -> dict[str, Any]:
+    """The counters of a tuning job's description, from `state` and ObjectiveStatus of each trial."""
     jobs = dict.fromkeys(("Completed", "InProgress", "RetryableError", "NonRetryableError", "Stopped"), 0)
     objectives = dict.fromkeys(("Succeeded", "Pending", "Failed"), 0)
-    for status, objective in statuses:
-        jobs[_COUNTERS.get(status, "InProgress")] += 1
+    for job, objective in states:
+        jobs[job] += 1
         objectives[objective] += 1
     return {"TrainingJobStatusCounters": jobs, "ObjectiveStatusCounters": objectives}
 
@@ -86,7 +94,7 @@ def _finish(records: Records, name: str, status: str, reason: str | None) -> Non
                 trial["ObjectiveStatus"] = "Failed"
                 with records.edit(training.KIND, trial["TrainingJobName"]) as edited:
                     edited["ObjectiveStatus"] = "Failed"
-        record.update(counters([(trial["TrainingJobStatus"], trial["ObjectiveStatus"]) for trial in mine]))
+        record.update(counters([(state(trial), trial["ObjectiveStatus"]) for trial in mine]))
         record["HyperParameterTuningJobStatus"] = status
         record["HyperParameterTuningEndTime"] = time.time()
         record["ConsumedResources"] = consumed(record)

@@ -30,10 +30,10 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Trial:
-    """A trial as its tuning job remembers it: the n-th one, TrainingJobStatus and ObjectiveStatus."""
+    """A trial as its tuning job remembers it: its number, `trials.state` and ObjectiveStatus."""
 
     number: int
-    status: str = "InProgress"
+    state: str = "InProgress"
     objective: str = "Pending"
 
 
@@ -211,7 +211,7 @@ class TuningRun:
         name = ended["TrainingJobName"]
         trial = self._active.pop(name)
         changes = trials.outcome(ended, self._of(trial.number)[0])
-        trial.status, trial.objective = ended["TrainingJobStatus"], changes["ObjectiveStatus"]
+        trial.state, trial.objective = trials.state(ended), changes["ObjectiveStatus"]
         self._hint = changes.get(trials.UNMATCHED, self._hint)
         # A client that deletes jobs as they end may have been quicker.
         with contextlib.suppress(KeyError), self._records.edit(training.KIND, name) as record:
@@ -234,7 +234,7 @@ class TuningRun:
     def _save(self, best: Record | None = None) -> None:
         with self._records.edit(trials.KIND, self._name) as record:
             record[trials.NAMES] = list(self._trials)
-            record.update(trials.counters([(trial.status, trial.objective) for trial in self._trials.values()]))
+            record.update(trials.counters([(trial.state, trial.objective) for trial in self._trials.values()]))
             record["TuningJobCompletionDetails"] = self._progress.details()
             record["ConsumedResources"] = trials.consumed(record)
             if best:

@@ -131,8 +131,12 @@ def test_a_seed_repeats_the_search_although_trials_run_in_parallel(local: Local,
         }
     if strategy == "Hyperband":
         config["StrategyConfig"] = {"HyperbandStrategyConfig": {"MinResource": 1, "MaxResource": 9}}
+    code = CODE
+    if strategy == "Bayesian":  # learns from what was stopped early, too, at the value that stopped it
+        config["TrainingJobEarlyStoppingType"] = "Auto"
+        code = CODE.replace("print(", "for more in (0, 1, 2): print(").replace('["lr"])', '["lr"]) + more')
     first, again = (
-        [trial["TunedHyperParameters"] for trial in tuned(local, request(jobs=6, parallel=3, **config))[1]]
+        [trial["TunedHyperParameters"] for trial in tuned(local, request(code, jobs=6, parallel=3, **config))[1]]
         for _ in range(2)
     )
     assert first == again
