@@ -141,9 +141,7 @@ def _tuning(record: Record) -> str:
 def _endpoint(record: Record) -> str:
     if "FailureReason" in record:
         return str(record["FailureReason"])
-    variants = record.get("ProductionVariants", [])
-    shown = ", ".join(f"{item['VariantName']} ×{item.get('CurrentInstanceCount', 1)}" for item in variants)
-    return f"/endpoints/{record['EndpointName']}/invocations {shown}".strip()
+    return f"/endpoints/{record['EndpointName']}/invocations"
 
 
 def _transform(record: Record) -> str:

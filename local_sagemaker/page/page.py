@@ -57,8 +57,10 @@ def routes(platform: Platform) -> list[Route]:
     def shown(view: View, changes_with_records: bool = True) -> Callable[[Request], Any]:
         async def answer(request: Request) -> Response:
             tag = f'"{_BOOT}-{platform.records.version}"'
-            headers = {**HEADERS, "ETag": tag} if changes_with_records else HEADERS
-            if changes_with_records and request.headers.get("if-none-match") == tag:
+            # An endpoint's instances come and go without a change of its record.
+            has_tag = changes_with_records and request.path_params.get("kind") != "endpoints"
+            headers = {**HEADERS, "ETag": tag} if has_tag else HEADERS
+            if has_tag and request.headers.get("if-none-match") == tag:
                 return Response(status_code=304, headers=headers)
             try:
                 return JSONResponse(await run_sync(view, platform, request), headers=headers)

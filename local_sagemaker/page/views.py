@@ -60,12 +60,13 @@ def detail(platform: Platform, request: Request) -> dict[str, Any]:
     """The record of one thing (without members of ours), its row, its log streams; of a tuning job its trials."""
     kind, name = _kind(request), request.path_params["name"]
     record = _record(platform, kind.folder, name.replace("/", ":"))
+    shown = platform.hosting.shown(record) if kind.folder == "endpoints" else record
     group, prefix = log_place(kind.folder, name)
     has_log = kind.folder not in ("tuning-jobs", "model-packages")
     streams = [item for item in platform.logs.streams(group) or [] if item.startswith(prefix)] if has_log else []
     return {
         "row": asdict(row(kind, record)),
-        "record": {key: value for key, value in record.items() if not key.startswith("_")},
+        "record": {key: value for key, value in shown.items() if not key.startswith("_")},
         "group": group,
         "streams": sorted(streams, key=lambda item: platform.logs.written(group, item)),
         "trials": _trials(platform, record) if kind.folder == "tuning-jobs" else [],

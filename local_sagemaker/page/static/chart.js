@@ -23,7 +23,7 @@ export class Chart {
     new ResizeObserver(() => this.paint()).observe(this.plot);
   }
 
-  /** `series`: [{name, points: [[x, y]], best?: index of the marked point, strong?: boolean, dots?: boolean}] */
+  /** `series`: [{name, points: [[x, y]], best?: index of the marked point, strong?: boolean, dots?: boolean (alone; false: none)}] */
   draw(series) {
     const drawn = JSON.stringify(series);
     if (drawn === this.drawn) return;
@@ -59,7 +59,7 @@ export class Chart {
     const group = h("g", {class: `s${place % COLOURS}${one.strong ? " strong" : ""}`});
     const at = thinned(one.points).map(([x, y]) => [this.x.to(x).toFixed(1), this.y.to(y).toFixed(1)]);
     if (this.line && !one.dots && at.length > 1) group.append(h("polyline", {points: at.map((p) => p.join(",")).join(" ")}));
-    if (one.dots || at.length <= 40) for (const [x, y] of at) group.append(h("circle", {cx: x, cy: y, r: one.dots ? 4 : 2.5}));
+    if (one.dots ?? at.length <= 40) for (const [x, y] of at) group.append(h("circle", {cx: x, cy: y, r: one.dots ? 4 : 2.5}));
     if (one.best !== undefined && one.points[one.best]) {
       const [x, y] = one.points[one.best];
       group.append(h("circle", {class: "best", cx: this.x.to(x), cy: this.y.to(y), r: 7}));

@@ -74,7 +74,7 @@ export class TrainingJob extends Detail {
       values("Hyperparameters", Object.entries(record.HyperParameters ?? {}).map(([name, value]) => [name, h("code", {}, value)])),
       values("Channels", places(channels)),
       values("Output", places([
-        ["Model", record.ModelArtifacts?.S3ModelArtifacts],
+        ["Model", record.TrainingJobStatus !== "Failed" && record.ModelArtifacts?.S3ModelArtifacts],
         ["Output location", record.OutputDataConfig?.S3OutputPath],
         ["Checkpoints", record.CheckpointConfig?.S3Uri],
       ])),

@@ -78,7 +78,7 @@ export class Log {
     while (this.pane.childElementCount > MOST) this.pane.firstChild.remove();
     if (this.follow.checked && isAtEnd) this.pane.scrollTop = this.pane.scrollHeight;
     const shown = this.pane.childElementCount;
-    this.said.textContent = this.count > shown ? `the last ${shown} of ${this.count} lines` : `${shown} lines`;
+    this.said.textContent = this.count > shown ? `the last ${shown} of ${this.count} lines` : `${shown} ${shown === 1 ? "line" : "lines"}`;
   }
 }
 

@@ -85,7 +85,7 @@ export class TuningJob extends Detail {
     let soFar;
     this.byTrial.draw([
       {name: objective?.MetricName ?? "objective", dots: true, points: known.map((one) => [one.number, one.objective]), best: known.indexOf(best)},
-      {name: "best so far", points: known.map((one) => [one.number, soFar = soFar === undefined ? one.objective : better(soFar, one.objective)])},
+      {name: "best so far", dots: false, points: known.map((one) => [one.number, soFar = soFar === undefined ? one.objective : better(soFar, one.objective)])},
     ]);
     const overlaid = this.overlaid(trials, best);
     await Promise.all(overlaid.map((one) => this.read(one)));
