@@ -1,20 +1,20 @@
-"""The life of one endpoint: created, updated, scaled, ended; and where its requests go meanwhile."""
+"""The life of one endpoint: created, updated, scaled, ended."""
 
 from __future__ import annotations
 
 import logging
-import random
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 from local_sagemaker import deployment
-from local_sagemaker.errors import ApiError, JobError
+from local_sagemaker.errors import JobError
 from local_sagemaker.fleet import Fleet, variants_of
-from local_sagemaker.instance import REASON_LIMIT, Instance, Means
+from local_sagemaker.instance import REASON_LIMIT, Means
 from local_sagemaker.records import Record, Records
 from local_sagemaker.routing import Route
+from local_sagemaker.traffic import Shares, Traffic, mixed
 
 KIND = "endpoints"
 log = logging.getLogger(__name__)
@@ -23,7 +23,8 @@ log = logging.getLogger(__name__)
 class Endpoint:
     """Its fleets and one thread at a time that changes them.
 
-    The record says what is meant to be: `_Deployment`, and `_Pending` while an update is under way.
+    The record says what is meant to be: `_Deployment`, and `_Pending` while an update is under way; `_Left` is what an
+    update has left that could not be rolled back.
     """
 
     def __init__(self, name: str, records: Records, means: Means) -> None:
@@ -32,7 +33,7 @@ class Endpoint:
         self._means = means
         self._region: str = records.get(KIND, name)["_Region"]
         self._fleets: list[Fleet] = []
-        self._traffic: list[tuple[Fleet, float]] = []
+        self._traffic = Traffic(name, self._region)
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -51,8 +52,8 @@ class Endpoint:
     def stop(self, grace_s: float) -> None:
         """Begins its end; returns at once."""
         self._stop.set()
+        self._traffic.shift([])
         with self._lock:
-            self._traffic = []
             fleets = list(self._fleets)
         for fleet in fleets:
             fleet.stop(grace_s)
@@ -68,7 +69,7 @@ class Endpoint:
 
     @property
     def is_serving(self) -> bool:
-        return bool(self._traffic)
+        return bool(self._traffic.shares)
 
     def counts(self) -> dict[str, dict[str, int]]:
         """How many instances are in service, by the ids of the deployments and the names of their variants."""
@@ -78,63 +79,7 @@ class Endpoint:
 
     def route(self, variant: str | None) -> Route:
         """Where a request goes. Raises ApiError."""
-        with self._lock:  # so that nobody is sent to a fleet that has just lost its traffic
-            if not self._traffic:
-                raise ApiError("ValidationError", f"Endpoint {self._name} is not in service.")
-            fleets = [(fleet, share) for fleet, share in self._traffic if _has(fleet, variant)]
-            if not fleets:
-                names = ", ".join(item["VariantName"] for item in self._traffic[0][0].deployment["Variants"])
-                raise ApiError(
-                    "ValidationError", f"Variant {variant} of endpoint {self._name} not found; it has {names}."
-                )
-            fleet = random.choices([fleet for fleet, _ in fleets], [share for _, share in fleets])[0]
-            chosen = variant or self._draw(fleet)
-            instance = fleet.choose(chosen)
-            if instance is None:
-                raise ApiError(
-                    "ServiceUnavailable",
-                    f"No instance of variant {chosen} of endpoint {self._name} is healthy at the moment: its "
-                    "containers are being started again; the endpoint's log says why.",
-                    503,
-                )
-            return self._route(fleet, instance, self._shadows(fleet))
-
-    def _draw(self, fleet: Fleet) -> str:
-        weights: dict[str, float] = {
-            item["VariantName"]: item["DesiredWeight"] for item in fleet.deployment["Variants"]
-        }
-        if not any(weights.values()):
-            raise ApiError(
-                "ValidationError",
-                f"Every variant of endpoint {self._name} has the weight 0: name one as TargetVariant, or give weights.",
-            )
-        return random.choices(list(weights), list(weights.values()))[0]
-
-    def _shadows(self, fleet: Fleet) -> tuple[Route, ...]:
-        """A shadow's share of the requests is its weight beside that of the production variants."""
-        whole = sum(item["DesiredWeight"] for item in fleet.deployment["Variants"])
-        shares = {item["VariantName"]: item["DesiredWeight"] for item in fleet.deployment["ShadowVariants"]}
-        drawn = [fleet.choose(name) for name, weight in shares.items() if random.random() * whole < weight]
-        return tuple(self._route(fleet, instance, ()) for instance in drawn if instance)
-
-    def _route(self, fleet: Fleet, instance: Instance, shadows: tuple[Route, ...]) -> Route:
-        name = instance.variant["VariantName"]
-        (variant,) = (item for item in variants_of(fleet.deployment) if item["VariantName"] == name)
-        return Route(
-            endpoint=self._name,
-            variant=name,
-            urls=instance.urls,
-            log_stream=instance.log_stream,
-            region=self._region,
-            base=instance.base,
-            record=variant,
-            containers=tuple(variant["Containers"]),
-            release=instance.release,
-            instances=variant["DesiredCount"],
-            data_capture=fleet.deployment.get("DataCaptureConfig"),
-            asynchronous=fleet.deployment.get("AsyncInferenceConfig"),
-            shadows=shadows,
-        )
+        return self._traffic.route(variant)
 
     def _work(self, work: Callable[[], None]) -> None:
         before = self._thread
@@ -152,7 +97,8 @@ class Endpoint:
         self._thread.start()
 
     def _create(self) -> None:
-        fleet = self._fleet(self._records.get(KIND, self._name)["_Deployment"])
+        record = self._records.get(KIND, self._name)
+        fleet = self._fleet(record["_Deployment"])
         try:
             fleet.scale(_wanted(fleet))
         except JobError as error:
@@ -160,15 +106,15 @@ class Endpoint:
             self._settle("Failed", str(error))
             return
         self._shift([(fleet, 1.0)])
-        if "_Pending" in self._records.get(KIND, self._name):  # an update that an earlier server did not finish
+        if "_Pending" in record:  # an update that an earlier server did not finish
             self._update()
         else:
-            self._settle("InService")
+            self._settle("InService", record.get("FailureReason"))
 
     def _update(self) -> None:
         pending = self._records.get(KIND, self._name)["_Pending"]
         config = pending.get("DeploymentConfig", {})
-        old, green = list(self._traffic), self._fleet(pending)
+        old, green = self._traffic.shares, self._fleet(pending)
         try:
             if "RollingUpdatePolicy" in config and len(old) == 1:
                 self._roll(old[0][0], green, config["RollingUpdatePolicy"])
@@ -181,7 +127,7 @@ class Endpoint:
             self._discard(fleet)
         self._settle("InService", deployed=pending)
 
-    def _turn(self, old: list[tuple[Fleet, float]], green: Fleet, config: Record) -> None:
+    def _turn(self, old: Shares, green: Fleet, config: Record) -> None:
         """Blue/green: the whole new fleet first, then the traffic."""
         policy = config.get("BlueGreenUpdatePolicy", {})
         deadline = _deadline(policy)
@@ -189,7 +135,7 @@ class Endpoint:
         green.scale(wanted, deadline)
         for step in deployment.traffic_steps(config, max(wanted.values())):
             self._say("ActivatingTraffic")
-            self._shift(_mixed(old, green, step.share))
+            self._shift(mixed(old, green, step.share))
             self._bake(step.wait_s, deadline)
         self._bake(policy.get("TerminationWaitInSeconds", 0), deadline)
 
@@ -201,12 +147,12 @@ class Endpoint:
         for number in deployment.batches(policy["MaximumBatchSize"], count):
             green.scale({name: number}, deadline)
             self._say("ActivatingTraffic")
-            self._shift(_mixed([(blue, 1.0)], green, number / count))
+            self._shift(mixed([(blue, 1.0)], green, number / count))
             self._bake(policy["WaitIntervalInSeconds"], deadline)
             if number < count:  # the last ones end with the fleet, when the update has succeeded
                 blue.scale({name: max(1, before[name] - number)})
 
-    def _roll_back(self, old: list[tuple[Fleet, float]], green: Fleet, config: Record, reason: str) -> None:
+    def _roll_back(self, old: Shares, green: Fleet, config: Record, reason: str) -> None:
         if self._stop.is_set():
             return
         with self._records.edit(KIND, self._name) as record:
@@ -231,7 +177,7 @@ class Endpoint:
                     fleet.scale({name: number})
 
     def _rescale(self, before: dict[str, tuple[float, int]]) -> None:
-        fleet = self._traffic[0][0]
+        fleet = self._traffic.shares[0][0]
         changed = self._records.get(KIND, self._name)["_Deployment"]
         self._adopt(fleet, changed)
         try:
@@ -265,10 +211,9 @@ class Endpoint:
         with self._lock:
             self._fleets.remove(fleet)
 
-    def _shift(self, traffic: list[tuple[Fleet, float]]) -> None:
-        with self._lock:
-            if not self._stop.is_set():
-                self._traffic = traffic
+    def _shift(self, shares: Shares) -> None:
+        if not self._stop.is_set():
+            self._traffic.shift(shares)
 
     def _bake(self, seconds: float, deadline: float | None) -> None:
         """Waits; raises JobError when the deployment is over its time, or the server's end makes it stop."""
@@ -292,8 +237,11 @@ class Endpoint:
             return
         with self._records.edit(KIND, self._name) as record:
             record["EndpointStatus"] = status
-            record.pop("_Pending", None)
-            record.pop("FailureReason", None)
+            pending = record.pop("_Pending", None)
+            for member in ("FailureReason", "_Left"):
+                record.pop(member, None)
+            if status == "UpdateRollbackFailed":
+                record["_Left"] = pending  # it has instances still, which a server that comes after a crash must end
             if reason is not None:
                 record["FailureReason"] = reason[:REASON_LIMIT]
             if deployed is not None:
@@ -301,17 +249,8 @@ class Endpoint:
                 record["EndpointConfigName"] = deployed["EndpointConfigName"]
 
 
-def _has(fleet: Fleet, variant: str | None) -> bool:
-    return variant is None or any(item["VariantName"] == variant for item in fleet.deployment["Variants"])
-
-
 def _wanted(fleet: Fleet) -> dict[str, int]:
     return {variant["VariantName"]: variant["DesiredCount"] for variant in variants_of(fleet.deployment)}
-
-
-def _mixed(old: list[tuple[Fleet, float]], green: Fleet, share: float) -> list[tuple[Fleet, float]]:
-    rest = [(fleet, part * (1 - share)) for fleet, part in old] if share < 1 else []
-    return [*rest, (green, share)]
 
 
 def _deadline(policy: dict[str, Any]) -> float | None:

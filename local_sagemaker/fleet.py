@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import shutil
 import threading
 import time
 from collections import defaultdict
@@ -92,6 +93,7 @@ class Fleet:
             for name, instances in self._instances.items():
                 self._retire(name, len(instances))
         self._join_retiring()
+        shutil.rmtree(self._directory, ignore_errors=True)
 
     def stop(self, grace_s: float) -> None:
         """Begins the end of every instance, requests or not; returns at once."""

@@ -159,8 +159,7 @@ class Hosting:
             endpoint.join()
 
     def _sweep(self, record: Record) -> None:
-        deployments = [record["_Deployment"], *([record["_Pending"]] if "_Pending" in record else [])]
-        for deployed in deployments:
+        for deployed in [record[member] for member in ("_Deployment", "_Pending", "_Left") if member in record]:
             directory: Path = self._records.directory(KIND, record["EndpointName"]) / deployed["Id"]
             for variant in variants_of(deployed):
                 for number, container in enumerate(variant["Containers"]):

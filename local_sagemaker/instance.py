@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 import threading
 import time
@@ -174,16 +175,19 @@ class Instance:
                     self._mounts.append(model_data.bring(container, base, self._region))
             except Exception as error:
                 failed.append(error)
+            finally:
+                arrived.set()
 
-        limit_s = self.variant.get("ModelDataDownloadTimeoutInSeconds")
-        thread = threading.Thread(target=bring, daemon=True)
-        thread.start()
-        thread.join(limit_s)
-        if thread.is_alive():
-            raise JobError(
-                f"The model data of production variant {self.variant['VariantName']} did not arrive within "
-                f"{limit_s} s: raise ModelDataDownloadTimeoutInSeconds, or make the archive smaller."
-            )
+        arrived = threading.Event()
+        limit_s = self.variant.get("ModelDataDownloadTimeoutInSeconds", math.inf)
+        deadline = time.monotonic() + limit_s
+        threading.Thread(target=bring, daemon=True).start()
+        while not arrived.wait(WATCH_S) and not self._stop.is_set():
+            if time.monotonic() > deadline:
+                raise JobError(
+                    f"The model data of production variant {self.variant['VariantName']} did not arrive within "
+                    f"{limit_s} s: raise ModelDataDownloadTimeoutInSeconds, or make the archive smaller."
+                )
         if failed:
             raise failed[0]
 

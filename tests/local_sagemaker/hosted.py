@@ -85,8 +85,8 @@ def log_of(local: Local, name: str) -> list[str]:
     return [event["message"] for event in logs.filter_log_events(logGroupName=group)["events"]]
 
 
-def deployment_of(container: dict[str, Any], shadow: bool = False, **more: Any) -> dict[str, Any]:
-    """What `endpoint_configs.deployment` makes of one model."""
+def deployment_of(container: dict[str, Any], shadow: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+    """What `endpoint_configs.deployment` makes of one container, and of another one as its shadow."""
     one = {
         "VariantName": "A",
         "Containers": [container],
@@ -95,5 +95,5 @@ def deployment_of(container: dict[str, Any], shadow: bool = False, **more: Any) 
         "ResolutionTime": 0,
         **more,
     }
-    shadows = [{**one, "VariantName": "S"}] if shadow else []
+    shadows = [{**one, "VariantName": "S", "Containers": [shadow]}] if shadow else []
     return {"EndpointConfigName": "c", "Variants": [one], "ShadowVariants": shadows}

@@ -211,15 +211,14 @@ while not os.path.exists({str(tmp_path / "go")!r}):
 serve()
 """
     name = local.deploy(code)
-    for change in (
-        lambda: local.sagemaker.delete_endpoint(EndpointName=name),
-        lambda: local.sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=name),
-        lambda: local.sagemaker.update_endpoint_weights_and_capacities(
-            EndpointName=name, DesiredWeightsAndCapacities=[{"VariantName": "AllTraffic", "DesiredWeight": 2}]
-        ),
+    weights = [{"VariantName": "AllTraffic", "DesiredWeight": 2}]
+    for operation, more in (
+        ("delete_endpoint", {}),
+        ("update_endpoint", {"EndpointConfigName": name}),
+        ("update_endpoint_weights_and_capacities", {"DesiredWeightsAndCapacities": weights}),
     ):
         with pytest.raises(ClientError, match="Cannot update in-progress endpoint"):
-            change()
+            getattr(local.sagemaker, operation)(EndpointName=name, **more)
     (tmp_path / "go").touch()
     assert local.settled(name)["EndpointStatus"] == "InService"
     remove(local, name)

@@ -163,18 +163,19 @@ def test_a_container_whose_ping_fails_in_service_is_replaced(process_path: Path,
     """Without the wire, because pings in service are seconds apart."""
     data, flag = packed(FLAG, tmp_path / "model.tar.gz"), tmp_path / "flag"
     container = {"Image": "process", "ModelDataUrl": data.as_uri(), "Environment": {"FLAG": str(flag)}}
+    shadow = {**container, "Environment": {"FLAG": str(tmp_path / "never")}}
     records, logs = Records(tmp_path / "state"), LogStore(tmp_path / "logs")
     settings = Settings(tmp_path / "state", endpoint_stop_s=1, shutdown_stop_s=1, ping_interval_s=0.1)
     hosting = Hosting(records, logs, Runners(process_path), settings)
-    hosting.submit({"EndpointName": "e", "EndpointConfigName": "c"}, deployment_of(container, shadow=True), "us-east-1")
+    hosting.submit({"EndpointName": "e", "EndpointConfigName": "c"}, deployment_of(container, shadow), "us-east-1")
     wait_for(lambda: records.get("endpoints", "e"), lambda record: record["EndpointStatus"] == "InService")
     with hosting.route("e", None) as route:
         assert (route.variant, route.instances, route.region) == ("A", 1, "us-east-1")
         assert (route.base / "model" / "serve.py").is_file()
         before = route.urls
-        (shadow,) = route.shadows
-        shadow.release()
-    assert shadow.variant == "S"
+        (copy,) = route.shadows
+        copy.release()
+    assert copy.variant == "S"
     flag.touch()
 
     def lines() -> list[str]:
