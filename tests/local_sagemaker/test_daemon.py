@@ -24,7 +24,7 @@ SLEEP = 'import time; print("ready", flush=True); time.sleep(600)'
 
 
 def test_a_server_that_was_killed_loses_nothing(start: Callable[..., Local]) -> None:
-    server = start()
+    server = start("--max-parallel-jobs", "2")
     done = server.train('print("kept"); print("loss=1")')
     server.finished(done)
     endpoint = server.deploy(ECHO)
@@ -46,7 +46,7 @@ def test_a_server_that_was_killed_loses_nothing(start: Callable[..., Local]) -> 
     assert "the local SageMaker server ended while this job ran" in job["FailureReason"]
     search = server.sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=tuning)
     assert search["HyperParameterTuningJobStatus"] == "Failed"
-    assert search["TrainingJobStatusCounters"]["NonRetryableError"] == 2
+    assert search["TrainingJobStatusCounters"]["RetryableError"] == 2
     assert server.settled(endpoint)["EndpointStatus"] == "InService"
     assert invoke(server, endpoint, b"x")["Body"].read().startswith(b"hello")
 
