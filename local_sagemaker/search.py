@@ -14,12 +14,17 @@ import optuna
 from optuna.trial import TrialState
 
 from local_sagemaker import hyperband
-from local_sagemaker.ranges import Range
+from local_sagemaker.ranges import Range, combinations
 from local_sagemaker.tuning_definition import Definition
 
 # With fewer completed trials the median says more about luck than about the trial that is judged.
 EARLY_STOPPING_FROM = 3
 MOST_VALUES = 20_000  # of a trial that are judged; AWS's limit for the epochs of a trial
+# Optuna samples with replacement: where ranges have few values it proposes what was tried already. So many times it is
+# asked for something else, and the last times chance is asked, because what was learned points to the same place.
+ATTEMPTS = 50
+LEARNED_ATTEMPTS = 10
+NUMBER = "number"  # of a proposal: Optuna counts those that were not used, too
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -65,12 +70,16 @@ class Search:
     def __init__(self, method: Method, found: list[Range], direction: str, jobs: int) -> None:
         self._method = method
         self._ranges = found
+        self._sampler = _sampler(method, found, jobs)
+        self._chance = optuna.samplers.RandomSampler(seed=_seed(method, 1))  # not the sequence of the Random strategy
         self._study = optuna.create_study(
             study_name="search",  # Hyperband's brackets are a function of the name; Optuna's own would be random
             direction=optuna.study.StudyDirection[direction.upper()],
-            sampler=_sampler(method, found, jobs),
+            sampler=self._sampler,
             pruner=_pruner(method),
         )
+        self._combinations = combinations(found)
+        self._seen: set[tuple[str, ...]] = set()
         self._trials: list[optuna.trial.Trial] = []
         self._values: dict[int, int] = {}  # how many each running trial has given
         self._pruned: set[int] = set()
@@ -93,9 +102,18 @@ class Search:
 
     def ask(self) -> dict[str, str]:
         """The next proposal, by name, as strings; the first has number 0."""
-        trial = self._study.ask({item.name: item.distribution() for item in self._ranges})
+        for attempt in range(ATTEMPTS):
+            self._study.sampler = self._sampler if attempt < LEARNED_ATTEMPTS else self._chance
+            trial = self._study.ask({item.name: item.distribution() for item in self._ranges})
+            proposal = {item.name: item.text(trial.params[item.name]) for item in self._ranges}
+            is_new = tuple(proposal.values()) not in self._seen or len(self._seen) >= self._combinations
+            if is_new or attempt == ATTEMPTS - 1:
+                break
+            self._study.tell(trial, state=TrialState.FAIL)
+        self._seen.add(tuple(proposal.values()))
+        trial.set_user_attr(NUMBER, len(self._trials))
         self._trials.append(trial)
-        return {item.name: item.text(trial.params[item.name]) for item in self._ranges}
+        return proposal
 
     def report(self, number: int, value: float) -> bool:
         """A value of the objective while the trial runs; True says that it is to be stopped."""
@@ -129,8 +147,12 @@ class Search:
             self._study.tell(trial, value)
 
 
+def _seed(method: Method, stream: int = 0) -> int | None:
+    return None if method.seed is None else (method.seed + stream) % 2**32  # the range of numpy's seeds
+
+
 def _sampler(method: Method, found: list[Range], jobs: int) -> optuna.samplers.BaseSampler:
-    seed = None if method.seed is None else method.seed % 2**32  # the range of numpy's seeds
+    seed = _seed(method)
     if method.strategy == "Grid":
         return _Grid({item.name: item.choices for item in found}, seed=seed)
     if method.strategy == "Bayesian":
@@ -169,13 +191,18 @@ class MedianRule(optuna.pruners.BasePruner):
         step = trial.last_step
         if step is None:
             return False
-        value = trial.intermediate_values[step]
-        averages = self._averages.setdefault(trial.number, [])
+        value, number = trial.intermediate_values[step], trial.user_attrs[NUMBER]
+        averages = self._averages.setdefault(number, [])
         averages.append(value if step == 1 else averages[-1] + (value - averages[-1]) / step)
-        before = [
-            self._averages[other.number][step - 1]
+        completed = (
+            other.user_attrs[NUMBER]
             for other in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-            if other.number <= trial.number - self._lag and len(self._averages.get(other.number, ())) >= step
+            if NUMBER in other.user_attrs  # not of another search
+        )
+        before = [
+            self._averages[other][step - 1]
+            for other in completed
+            if other <= number - self._lag and len(self._averages.get(other, ())) >= step
         ]
         if len(before) < EARLY_STOPPING_FROM:
             return False

@@ -34,7 +34,7 @@ def proposals(requested: dict[str, Any], count: int = 200) -> list[float]:
         (continuous("1", "9"), 1, 9, 5),  # Auto: less than two
         (continuous("0", "0.9999", "ReverseLogarithmic"), 0, 0.9999, 0.99),
         (integer("1", "9"), 1, 9, 5),
-        (integer("1", "10000", "Logarithmic"), 1, 10000, 100),
+        (integer("100", "1000000", "Logarithmic"), 100, 1000000, 10000),
     ],
 )
 def test_scales(requested: dict[str, Any], low: float, high: float, middle: float) -> None:
@@ -109,6 +109,17 @@ def test_a_grid_is_tried_whole_and_once() -> None:
         found.append(tuple(search.ask().values()))
         search.tell(number, None if number == 2 else 1.0)
     assert sorted(found) == [(a, b) for a in "12" for b in "xyz"]
+
+
+@pytest.mark.parametrize("strategy", ["Bayesian", "Random"])
+def test_few_combinations_are_not_tried_twice(strategy: str) -> None:
+    search = Search(Method(strategy, 3), parse(CHOICES), "Maximize", 6)
+    found = []
+    for number in range(6):
+        found.append(tuple(search.ask().values()))
+        search.tell(number, float(found[-1] == ("1", "x")))
+    assert len(set(found)) == 6
+    assert tuple(search.ask().values()) in found  # there is no other
 
 
 @pytest.mark.parametrize("strategy", ["Bayesian", "Random", "Grid", "Hyperband"])
