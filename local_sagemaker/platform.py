@@ -11,11 +11,12 @@ from local_sagemaker.s3 import access
 from local_sagemaker.s3.service import S3
 from local_sagemaker.settings import Settings
 from local_sagemaker.training import TrainingJobs
+from local_sagemaker.transform import TransformJobs
 from local_sagemaker.tuning import TuningJobs
 
 
 class Platform:
-    """The records, the logs and those that work: training, tuning, hosting, invocations."""
+    """The records, the logs and those that work: training, tuning, transform, hosting, invocations."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -25,6 +26,7 @@ class Platform:
         runners = Runners(settings.process_path)
         self.training = TrainingJobs(self.records, self.logs, runners, settings)
         self.tuning = TuningJobs(self.records, self.training, settings)
+        self.transform = TransformJobs(self.records, self.logs, runners, settings)
         self.hosting = Hosting(self.records, self.logs, runners, settings)
         self.invocations = Invocations(self.hosting, self.records)
 
@@ -35,6 +37,7 @@ class Platform:
         access.serve_from(self.s3.store)
         self.training.recover()
         self.tuning.recover()
+        self.transform.recover()
         self.hosting.recover()
         self.invocations.recover()
 
@@ -43,5 +46,6 @@ class Platform:
         self.invocations.shutdown()
         self.tuning.shutdown()
         self.training.shutdown()
+        self.transform.shutdown()
         self.hosting.shutdown()
         self.invocations.close()

@@ -61,6 +61,26 @@ def download(uri: str, target: Path, region: str, shard: tuple[int, int] = (0, 1
             bucket.fetch(key, path)
 
 
+def objects(uri: str, region: str) -> list[tuple[str, str]]:
+    """The location and the name of every object below a prefix, or of the one object; the names are relative to the
+    prefix's folder. Raises JobError where there is nothing."""
+    directory = local_path(uri)
+    if directory is not None:
+        paths = [directory] if directory.is_file() else sorted(p for p in directory.rglob("*") if p.is_file())
+        found = [(p.as_uri(), p.name if p == directory else p.relative_to(directory).as_posix()) for p in paths]
+    else:
+        name, prefix = _bucket_and_key(uri)
+        folder = f"{prefix}/" if prefix and not prefix.endswith("/") else prefix
+        with _s3_errors(f"Data download failed: {uri}"):
+            keys = _files(access.bucket(name, region), prefix)
+        found = [
+            (f"s3://{name}/{k}", k.removeprefix(folder) if k.startswith(folder) else k.rpartition("/")[2]) for k in keys
+        ]
+    if not found:
+        raise JobError(f"ClientError: Data download failed: there is no object below {uri}.")
+    return found
+
+
 def download_file(uri: str, target: Path, region: str) -> None:
     """Copies one file, from S3 or from this machine."""
     source = local_path(uri)

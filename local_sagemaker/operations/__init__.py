@@ -21,6 +21,7 @@ from local_sagemaker.operations import (
     scaling,
     tags,
     training_jobs,
+    transform_jobs,
     tuning_jobs,
 )
 from local_sagemaker.platform import Platform
@@ -30,7 +31,16 @@ from local_sagemaker.support import Support
 Handler = Callable[[Platform, Call], dict[str, Any]]
 
 _SERVICES = {
-    "sagemaker": (training_jobs, tuning_jobs, models, model_packages, endpoint_configs, endpoints, tags),
+    "sagemaker": (
+        training_jobs,
+        tuning_jobs,
+        transform_jobs,
+        models,
+        model_packages,
+        endpoint_configs,
+        endpoints,
+        tags,
+    ),
     "application-autoscaling": (scaling,),
     "logs": (logs,),
     "sts": (identity,),

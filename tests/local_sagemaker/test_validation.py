@@ -167,8 +167,8 @@ def test_what_is_no_request(local: Local, headers: dict[str, str], body: bytes, 
 
 def test_the_query_protocol(local: Local) -> None:
     assert local.client("sts").get_caller_identity()["Account"] == "000000000000"
-    with pytest.raises(ClientError, match=r"\(UnknownOperationException\).*does not do sts:GetSessionToken"):
-        local.client("sts").get_session_token()
+    with pytest.raises(ClientError, match=r"\(UnknownOperationException\).*does not do sts:GetFederationToken"):
+        local.client("sts").get_federation_token(Name="anyone")
     assert b"<Code>MissingAction</Code>" in urllib3.request("POST", local.url, body=b"").data
 
 
