@@ -20,7 +20,7 @@ from typing import Any
 from uuid import uuid4
 
 from local_sagemaker import runtime_protocol, storage
-from local_sagemaker.containers import Containers, NoAnswer
+from local_sagemaker.containers import OCTETS, Containers, NoAnswer, Overdue
 from local_sagemaker.errors import ApiError, JobError
 from local_sagemaker.hosting import KIND, Hosting
 from local_sagemaker.records import Records, write_json
@@ -30,6 +30,7 @@ from local_sagemaker.runtime_protocol import refused
 PARALLEL = 4  # requests inside an instance where the configuration does not say; AWS chooses a number too
 TTL_S, TIMEOUT_S = 21_600, 900  # RequestTTLSeconds and InvocationTimeoutSeconds where the request does not say
 PAYLOAD_LIMIT = 1024**3  # bytes
+ATTEMPTS = 3  # a connection that breaks is mostly an instance that ends; a request that breaks every one has failed
 LOOK_S = 0.2  # how often a request looks for an instance while there is none for it
 log = logging.getLogger(__name__)
 
@@ -141,12 +142,18 @@ class Asynchronous:
         if payload.stat().st_size > PAYLOAD_LIMIT:
             raise _Failure(f"The payload at {request['InputLocation']} is longer than {PAYLOAD_LIMIT} bytes.".encode())
         deadline = request["_Accepted"] + request.get("RequestTTLSeconds", TTL_S)
+        left = ATTEMPTS
         while path.exists() and not self._stop.is_set():
             if time.time() > deadline:
                 raise _Failure(b"The request expired: it waited longer than RequestTTLSeconds for an instance.")
             with self._instance(endpoint) as route:
                 if route is not None:
-                    return self._send(route, request, payload, scratch / "output")
+                    left -= 1
+                    try:
+                        return self._send(route, request, payload, scratch)
+                    except NoAnswer as failure:
+                        if not left or isinstance(failure, Overdue):
+                            raise _Failure(f"{failure}.".encode()) from None
             self._stop.wait(LOOK_S)
         return None
 
@@ -172,21 +179,23 @@ class Asynchronous:
                     if not self._inside[route.urls]:
                         del self._inside[route.urls]
 
-    def _send(self, route: Route, request: Mapping[str, Any], payload: Path, output: Path) -> Path:
-        headers = {**runtime_protocol.passed_on(request), "Content-Length": str(payload.stat().st_size)}
+    def _send(self, route: Route, request: Mapping[str, Any], payload: Path, scratch: Path) -> Path:
+        """A file with the answer of the last container in a row. Raises _Failure, NoAnswer."""
+        headers = runtime_protocol.passed_on(request)
         timeout_s = float(request.get("InvocationTimeoutSeconds", TIMEOUT_S))
-        try:
+        for number, url in enumerate(route.urls):
+            output = scratch / f"output-{number}"
             with payload.open("rb") as body:
+                length = {"Content-Length": str(payload.stat().st_size)}
                 answering = self._containers.open(
-                    "POST", f"{route.url}/invocations", body, headers, timeout_s, limit=PAYLOAD_LIMIT
+                    "POST", f"{url}/invocations", body, {**headers, **length}, timeout_s, limit=PAYLOAD_LIMIT
                 )
                 with output.open("wb") as file:
                     file.writelines(answering.chunks())
-        except NoAnswer as failure:
-            raise _Failure(f"{failure}.".encode()) from None
-        if answering.status >= 400:
-            raise _Failure(output.read_bytes())
-        return output
+            if answering.status >= 400:
+                raise _Failure(output.read_bytes())
+            payload, headers = output, {**headers, "Content-Type": answering.headers.get("Content-Type", OCTETS)}
+        return payload
 
     def _write_failure(self, endpoint: str, request: Mapping[str, Any], content: bytes) -> None:
         text = content[:500].decode("utf-8", "replace")

@@ -128,6 +128,10 @@ class Invocations:
             _release(route.shadows)
             if route.asynchronous is None:
                 raise refused(f"Endpoint {name} is not an asynchronous endpoint: send the request with InvokeEndpoint.")
+            if _is_multi_model(route) or not _hops(route, given):
+                raise refused(
+                    f"Endpoint {name} has models or containers to choose from, which InvokeEndpointAsync cannot."
+                )
             return runtime_protocol.accepted(self._asynchronous.accept(route, given, body))
 
     def _enter(

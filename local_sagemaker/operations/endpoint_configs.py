@@ -95,6 +95,10 @@ def _check(request: Record) -> None:
     check_count(_variants(request)[0].get("InstanceType", "serverless"), total)
     if request.get("ShadowProductionVariants") and len(names) != 2:
         raise errors.validation("With ShadowProductionVariants, give one production variant and one shadow variant.")
+    if "AsyncInferenceConfig" in request:
+        for member in ("DataCaptureConfig", "ShadowProductionVariants"):
+            if member in request:
+                raise errors.not_done_here(f"{member} of an asynchronous endpoint")
     if any("ServerlessConfig" in variant for variant in _variants(request)):
         for member in ("DataCaptureConfig", "AsyncInferenceConfig", "VpcConfig", "ShadowProductionVariants"):
             if member in request:

@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from . import hosted
-from .conftest import Local, wait_for
+from .conftest import ROLE, Local, unique, wait_for
 
 
 def code(directory: Path) -> str:
@@ -22,8 +22,11 @@ class Slow(Handler):
         body = self.body()
         with open({str(directory / "asked")!r}, "ab") as file:
             file.write(body[:20] + b"\\n")
+        asked = open({str(directory / "asked")!r}, "rb").read().split().count(b"crash")
         while body.startswith(b"wait") and not os.path.exists({str(directory / "go")!r}):
             time.sleep(0.02)
+        if body == b"crash" and asked == 1:
+            os._exit(7)
         if body == b"refuse":
             self.answer(400, b"no dog")
         elif body == b"hangup":
@@ -176,6 +179,38 @@ def test_accepted_requests_outlive_the_server(start: Any, tmp_path: Path) -> Non
     assert b"expired" in content(sent[3]["FailureLocation"])
     assert sorted(asked(tmp_path)) == ["wait0", "wait0", "wait1", "wait2"]
     wait_for(lambda: list((local.state / "endpoints" / name / "_requests").iterdir()), lambda left: not left)
+
+
+def test_a_request_outlives_its_container(local: Local, name: str, directory: Path) -> None:
+    answer = send(local, name, b"crash")
+    assert content(answer["OutputLocation"]) == b"None 5"
+    assert asked(directory).count("crash") == 2
+
+
+def test_containers_in_a_row(local: Local, tmp_path: Path) -> None:
+    data = hosted.packed(code(tmp_path), tmp_path / "model.tar.gz").as_uri()
+    containers = [{"Image": "process", "ModelDataUrl": data, "ContainerHostname": host} for host in ("one", "two")]
+    model = unique("row")
+    local.sagemaker.create_model(ModelName=model, Containers=containers, ExecutionRoleArn=ROLE)
+    settings = {"OutputConfig": {"S3OutputPath": tmp_path.as_uri()}}
+    name = hosted.endpoint(local, hosted.config(local, hosted.variant(model), AsyncInferenceConfig=settings))
+    answer = send(local, name, b"1234567", ContentType="text/csv")
+    assert content(answer["OutputLocation"]) == b"application/octet-stream 10"
+    assert asked(tmp_path) == ["1234567", "text/csv", "7"]
+    hosted.remove(local, name)
+
+
+def test_what_an_asynchronous_endpoint_cannot_be(local: Local, tmp_path: Path) -> None:
+    model = hosted.model(local, code(tmp_path))
+    capture = {
+        "InitialSamplingPercentage": 1,
+        "DestinationS3Uri": "s3://b",
+        "CaptureOptions": [{"CaptureMode": "Input"}],
+    }
+    shadow = [hosted.variant(model, VariantName="S")]
+    for more in ({"DataCaptureConfig": capture}, {"ShadowProductionVariants": shadow}):
+        with pytest.raises(ClientError, match=f"does not do {next(iter(more))} of an asynchronous endpoint"):
+            hosted.config(local, hosted.variant(model), AsyncInferenceConfig={"OutputConfig": {}}, **more)
 
 
 def test_requests_are_inside_in_parallel_and_go_with_their_endpoint(local: Local, tmp_path: Path) -> None:
