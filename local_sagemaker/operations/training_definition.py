@@ -48,6 +48,8 @@ REFUSED = (
 
 def check(request: dict[str, Any]) -> None:
     """Raises ApiError for what AWS refuses in a request, and for what this machine cannot do."""
+    if "AlgorithmSpecification" not in request:
+        raise errors.validation("AlgorithmSpecification must be given.")
     _check_algorithm(request["AlgorithmSpecification"], request.get("EnableNetworkIsolation", False))
     resources = request.get("ResourceConfig") or request.get("HyperParameterTuningResourceConfig")
     groups = _check_resources(resources)
