@@ -87,7 +87,8 @@ class Records:
         self._broken.clear()
 
     def directory(self, kind: str, name: str) -> Path:
-        return self._state / kind / quote(name, safe="")
+        # A dot too: `..` is a folder above, and what begins with one is half done.
+        return self._state / kind / quote(name, safe="").replace(".", "%2E")
 
     def find(self, kind: str, name: str) -> Record | None:
         with self._lock:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from botocore.exceptions import ClientError
 
 from local_sagemaker.logs import EVENT_LIMIT, PAGE_BYTES, LogStore
 
-from .conftest import Local
+from .conftest import Local, unique
 
 GROUP = "/aws/sagemaker/TrainingJobs"
 
@@ -60,6 +62,101 @@ def test_a_stream_that_is_written_again_goes_on(tmp_path: Path) -> None:
         writer.close()
     assert messages(store) == ["a", "b"]
     assert (store.groups(), store.streams("/g"), store.streams("/h")) == (["/g"], ["s/1"], None)
+
+
+def test_half_a_line_of_a_killed_server_is_cut(tmp_path: Path) -> None:
+    """Whatever part of a line a kill has left: what was whole stays, and what comes is whole again."""
+    for half in ("1", "1700000000000", "1700000000000\tcut sho", "1700000000000\té".encode()[:-1].decode("latin-1")):
+        store = LogStore(tmp_path / quote(half, safe=""))
+        writer = store.writer("/g", "s/1")
+        writer.write(b"whole\n")
+        writer.close()
+        (path,) = tmp_path.joinpath(quote(half, safe="")).rglob("*.log")
+        with path.open("ab") as stream:
+            stream.write(half.encode("latin-1"))
+        assert messages(store) == ["whole"]
+        writer = store.writer("/g", "s/1")
+        writer.write(b"after\n")
+        writer.close()
+        assert messages(store) == ["whole", "after"]
+    path.write_bytes(b"1700000000000\tnever ended")
+    store.writer("/g", "s/1").close()
+    assert path.read_bytes() == b""
+
+
+def test_a_stream_has_a_limit_and_says_so(tmp_path: Path) -> None:
+    store, heard = LogStore(tmp_path, limit=2000), []
+    writer = store.writer("/g", "s/1", lambda when, line: heard.append(line))
+    for number in range(500):
+        writer.write(b"line %d\n" % number)
+    writer.close()
+    *lines, last = messages(store)
+    assert last == "[local SageMaker: this log has 2000 bytes; what follows is not kept]"
+    assert lines == [f"line {number}" for number in range(len(lines))]
+    assert store.size("/g", "s/1") < 2200
+    assert len(heard) == 500  # metrics are read from every line
+    assert writer.last[-1] == "line 499"
+
+
+@pytest.mark.parametrize("lengths", [(5, 20), (1, 40_000), (0, 0)])
+def test_a_time_is_found_by_bisection(tmp_path: Path, lengths: tuple[int, int]) -> None:
+    chance = random.Random(1)
+    store = LogStore(tmp_path)
+    store.writer("/g", "s/1").close()
+    (path,) = tmp_path.rglob("*.log")
+    stamps = sorted(chance.randrange(1000, 2000) for _ in range(400))
+    path.write_text("".join(f"{stamp}\t{'é' * chance.randint(*lengths)}\n" for stamp in stamps))
+    events = list(store.forward("/g", "s/1"))
+    for wanted in (0, 1000, 1234, 1500, 1999, 2000, 5000):
+        expected = next((event.start for event in events if event.timestamp >= wanted), path.stat().st_size)
+        assert store.position("/g", "s/1", wanted) == expected
+    assert [store.first("/g", "s/1"), store.last("/g", "s/1")] == [events[0], events[-1]]
+
+
+def test_a_flood_is_kept_in_pages_and_the_server_answers(local: Local) -> None:
+    code = """
+import sys
+sys.stdout.buffer.write((b"x" * 10_000_000 + b"\\n") * 2)  # lines of 10 MB
+for part in range(100):
+    sys.stdout.buffer.write(b"short line\\n" * 1000)
+sys.stdout.buffer.write(bytes(range(256)) * 1000 + b"without an end")
+"""
+    name = local.train(code)
+    seen = 0
+    while local.sagemaker.describe_training_job(TrainingJobName=name)["TrainingJobStatus"] == "InProgress":
+        seen += 1  # it answers while the flood comes
+    assert seen
+    assert local.finished(name)["TrainingJobStatus"] == "Completed"
+    logs = local.client("logs")
+    (stream,) = logs.describe_log_streams(logGroupName=GROUP, logStreamNamePrefix=name)["logStreams"]
+    total, short, token, last = 0, 0, None, ""
+    while True:
+        more = {"nextToken": token} if token else {}
+        page = logs.get_log_events(
+            logGroupName=GROUP, logStreamName=stream["logStreamName"], startFromHead=True, **more
+        )
+        assert all(len(event["message"].encode()) <= 3 * EVENT_LIMIT for event in page["events"])
+        total += sum(event["message"].count("x") for event in page["events"])
+        short += sum(event["message"] == "short line" for event in page["events"])
+        last = page["events"][-1]["message"] if page["events"] else last
+        if page["nextForwardToken"] == token:
+            break
+        token = page["nextForwardToken"]
+    assert short == 100_000
+    assert total >= 20_000_000
+    assert last.endswith("without an end")
+
+
+def test_a_search_through_much_ends_in_pages(local: Local) -> None:
+    """As on AWS a page may hold nothing and still have a next one: no request reads a gigabyte."""
+    line = "y" * 999
+    name = local.train(f"for n in range(40_000): print({line!r})\nprint('the needle')")
+    local.finished(name)
+    logs = local.client("logs")
+    asked = {"logGroupName": GROUP, "logStreamNamePrefix": f"{name}/", "filterPattern": "needle"}
+    pages = list(logs.get_paginator("filter_log_events").paginate(**asked))
+    assert len(pages) > 1
+    assert [event["message"] for page in pages for event in page["events"]] == ["the needle"]
 
 
 @pytest.fixture(scope="module")
@@ -118,10 +215,35 @@ def test_filtering_merges_streams_and_pages(local: Local, stream: tuple[str, str
         logGroupName=GROUP, logStreamNamePrefix=stream[0], PaginationConfig={"PageSize": 4}
     )
     assert [len(page["events"]) for page in pages] == [4, 4, 2]
-    both = found()
+    streams = logs.describe_log_streams(logGroupName=GROUP, logStreamNamePrefix=other)["logStreams"]
+    both = found(logStreamNames=[streams[0]["logStreamName"], stream[1]])
     assert both.index("9") < both.index("5 dogs bark")
     with pytest.raises(ClientError, match="drop the"):
         found(filterPattern="{ $.a = 1 }")
+
+
+def test_pages_of_merged_streams_hold_every_event_once(local: Local) -> None:
+    prefix = unique("merge")
+    names = [f"{prefix}-{place}" for place in range(3)]
+    for name in names:
+        code = f"import time\nfor n in range(40): print('{name}', n, flush=True); time.sleep(0.002)"
+        local.train(code, TrainingJobName=name)
+    for name in names:
+        local.finished(name)
+    logs = local.client("logs")
+    pages = logs.get_paginator("filter_log_events").paginate(
+        logGroupName=GROUP, logStreamNamePrefix=prefix, PaginationConfig={"PageSize": 7}
+    )
+    events = [event for page in pages for event in page["events"]]
+    assert sorted(event["message"] for event in events) == sorted(f"{name} {n}" for name in names for n in range(40))
+    assert [event["timestamp"] for event in events] == sorted(event["timestamp"] for event in events)
+    assert len({event["eventId"] for event in events}) == 120
+    # What `aws logs tail --follow` does: the newest time again and again.
+    newest = events[-1]["timestamp"]
+    again = logs.filter_log_events(logGroupName=GROUP, logStreamNamePrefix=prefix, startTime=newest)["events"]
+    assert [event["eventId"] for event in again] == [e["eventId"] for e in events if e["timestamp"] >= newest]
+    with pytest.raises(ClientError, match="nextToken is invalid"):
+        logs.filter_log_events(logGroupName=GROUP, nextToken="x")
 
 
 def test_what_is_not_there(local: Local, stream: tuple[str, str]) -> None:
