@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,14 @@ class Range:
         if self.integer:
             return self.high - self.low + 1
         return 1 if self.low == self.high else math.inf
+
+    def texts(self) -> Sequence[str]:
+        """All of its values, where they can be counted."""
+        if self.choices:
+            return self.choices
+        if self.integer:
+            return [str(value) for value in range(int(self.low), int(self.high) + 1)]
+        return [str(self.low)]
 
     def distribution(self) -> optuna.distributions.BaseDistribution:
         from optuna import distributions

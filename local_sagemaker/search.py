@@ -5,6 +5,8 @@ Importing Optuna takes a moment, so this module is imported by the first search 
 
 from __future__ import annotations
 
+import itertools
+import random
 import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,9 +23,9 @@ from local_sagemaker.tuning_definition import Definition
 EARLY_STOPPING_FROM = 3
 MOST_VALUES = 20_000  # of a trial that are judged; AWS's limit for the epochs of a trial
 # Optuna samples with replacement: where ranges have few values it proposes what was tried already. So many times it is
-# asked for something else, and the last times chance is asked, because what was learned points to the same place.
-ATTEMPTS = 50
-LEARNED_ATTEMPTS = 10
+# asked for something else before one of the others is taken by lot.
+ATTEMPTS = 10
+MOST_LISTED = 100_000  # combinations
 NUMBER = "number"  # of a proposal: Optuna counts those that were not used, too
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -70,12 +72,11 @@ class Search:
     def __init__(self, method: Method, found: list[Range], direction: str, jobs: int) -> None:
         self._method = method
         self._ranges = found
-        self._sampler = _sampler(method, found, jobs)
-        self._chance = optuna.samplers.RandomSampler(seed=_seed(method, 1))  # not the sequence of the Random strategy
+        self._lot = random.Random(method.seed)
         self._study = optuna.create_study(
             study_name="search",  # Hyperband's brackets are a function of the name; Optuna's own would be random
             direction=optuna.study.StudyDirection[direction.upper()],
-            sampler=self._sampler,
+            sampler=_sampler(method, found, jobs),
             pruner=_pruner(method),
         )
         self._combinations = combinations(found)
@@ -102,18 +103,31 @@ class Search:
 
     def ask(self) -> dict[str, str]:
         """The next proposal, by name, as strings; the first has number 0."""
-        for attempt in range(ATTEMPTS):
-            self._study.sampler = self._sampler if attempt < LEARNED_ATTEMPTS else self._chance
-            trial = self._study.ask({item.name: item.distribution() for item in self._ranges})
-            proposal = {item.name: item.text(trial.params[item.name]) for item in self._ranges}
-            is_new = tuple(proposal.values()) not in self._seen or len(self._seen) >= self._combinations
-            if is_new or attempt == ATTEMPTS - 1:
+        for _ in range(ATTEMPTS):
+            trial, proposal = self._ask()
+            if tuple(proposal.values()) not in self._seen or len(self._seen) >= self._combinations:
                 break
             self._study.tell(trial, state=TrialState.FAIL)
+        else:
+            self._draw()
+            trial, proposal = self._ask()
         self._seen.add(tuple(proposal.values()))
         trial.set_user_attr(NUMBER, len(self._trials))
         self._trials.append(trial)
         return proposal
+
+    def _ask(self) -> tuple[optuna.trial.Trial, dict[str, str]]:
+        trial = self._study.ask({item.name: item.distribution() for item in self._ranges})
+        return trial, {item.name: item.text(trial.params[item.name]) for item in self._ranges}
+
+    def _draw(self) -> None:
+        """Makes one of the combinations that were not proposed yet the next, where they can be listed."""
+        if self._combinations <= MOST_LISTED:
+            every = itertools.product(*(item.texts() for item in self._ranges))
+            drawn = self._lot.choice([texts for texts in every if texts not in self._seen])
+            self._study.enqueue_trial(
+                {item.name: item.value(text) for item, text in zip(self._ranges, drawn, strict=True)}
+            )
 
     def report(self, number: int, value: float) -> bool:
         """A value of the objective while the trial runs; True says that it is to be stopped."""
@@ -147,12 +161,8 @@ class Search:
             self._study.tell(trial, value)
 
 
-def _seed(method: Method, stream: int = 0) -> int | None:
-    return None if method.seed is None else (method.seed + stream) % 2**32  # the range of numpy's seeds
-
-
 def _sampler(method: Method, found: list[Range], jobs: int) -> optuna.samplers.BaseSampler:
-    seed = _seed(method)
+    seed = None if method.seed is None else method.seed % 2**32  # the range of numpy's seeds
     if method.strategy == "Grid":
         return _Grid({item.name: item.choices for item in found}, seed=seed)
     if method.strategy == "Bayesian":
