@@ -102,14 +102,26 @@ class DockerRunner:
             container.remove(force=True)
             self._remove_networks(work.base)
             raise RunnerError(f"the container of {work.image} does not start: {_said(error)}.") from error
-        return RunningContainer(container, f"http://127.0.0.1:{port}", printed, write, lambda: self._clean_up(work))
+        return RunningContainer(
+            container,
+            f"http://127.0.0.1:{port}",
+            printed,
+            write,
+            hand_back=lambda: self._clean_up(work),
+            reconnect=self._client.close,
+        )
 
     def sweep(self, base: Path) -> None:
-        for container in self._client.containers.list(all=True, filters={"label": f"{LABEL}={base}"}):
-            image = container.attrs["Config"]["Image"]
-            container.remove(force=True)
-            self._hand_back(Work("", image, "train", base))
-        self._remove_networks(base)
+        try:
+            for container in self._client.containers.list(
+                all=True, filters={"label": f"{LABEL}={base}"}, ignore_removed=True
+            ):
+                image = container.attrs["Config"]["Image"]
+                container.remove(force=True)
+                self._hand_back(Work("", image, "train", base))
+            self._remove_networks(base)
+        except _LOST as error:
+            raise RunnerError(f"containers of {base} may be left: {_said(error)}.") from error
 
     def _one_way_network(self, base: Path) -> str:
         """A network into which requests come, through the container's port, and out of which nothing goes.
@@ -177,12 +189,14 @@ class RunningContainer:
         printed: Iterator[bytes],
         write: Callable[[bytes], None],
         hand_back: Callable[[], None],
+        reconnect: Callable[[], None],
     ) -> None:
         self.url = url
         self._container = container
         self._printed = printed
         self._write = write
         self._hand_back = hand_back
+        self._reconnect = reconnect
         self._kill: threading.Timer | None = None
         self._code = ENGINE_LOST
         self._ended = threading.Event()
@@ -219,6 +233,7 @@ class RunningContainer:
             self._code = code
         except _LOST as error:
             log.warning("the Docker engine was lost: %s", error)
+            self._reconnect()  # its other connections are as dead; the next request opens a new one
         if self._kill:
             self._kill.cancel()
         self._ended.set()

@@ -85,7 +85,7 @@ class Runner(Protocol):
         """Starts the work; what it prints goes to `write`, from one thread. Raises RunnerError."""
 
     def sweep(self, base: Path) -> None:
-        """Ends what an earlier server left running on this directory, networks included."""
+        """Ends what was left running on this directory, networks included. Raises RunnerError."""
 
 
 class Runners:
@@ -107,6 +107,6 @@ class Runners:
         return self._docker
 
     def sweep(self, image: str, base: Path) -> None:
-        """Ends what an earlier server left running; where the Docker engine is gone, so are its containers."""
+        """Ends what was left running; where the Docker engine is gone, so are its containers."""
         with contextlib.suppress(RunnerError):
             self.of(image).sweep(base)

@@ -100,8 +100,8 @@ class TrainingRun:
             if self._is_over:
                 return
             if self._ending in (None, Ending.INTERRUPTED):
-                self._edit("Stopping", "Stopping the training job", "Stopping")
                 self._ask(Ending.STOPPED, grace_s)
+                self._say("Stopping", "Stopping the training job", "Stopping")
             elif time.monotonic() + grace_s < self._kill_at:
                 self._ask(self._ending, grace_s)
             self._wake.set()
@@ -111,8 +111,8 @@ class TrainingRun:
             if not self._is_spot or self._is_uploading or self._is_over or self._ending:
                 return False
             self._away_s = away_s
-            self._edit(*Ending.INTERRUPTED.value)
             self._ask(Ending.INTERRUPTED, self._settings.training_stop_s)
+            self._say(*Ending.INTERRUPTED.value)
             return True
 
     def update(self, changes: Record) -> bool:
@@ -148,7 +148,7 @@ class TrainingRun:
             if reason and reason.startswith(INTERNAL) and retries and self._ending is None:
                 retries -= 1
                 log.warning("training job %s is started again: %s", self._name, reason)
-                self._edit("Starting", f"Starting the training job again after {reason}"[:REASON_LIMIT])
+                self._say("Starting", f"Starting the training job again after {reason}"[:REASON_LIMIT])
             elif self._ending is not Ending.INTERRUPTED or reason:
                 return reason
             elif not self._await_capacity():
@@ -162,11 +162,11 @@ class TrainingRun:
             if self._ending is not Ending.INTERRUPTED:
                 return False
             if self._away_s >= left:
-                self._edit("Stopping", "Stopping the training job", "Stopping")
                 self._ending = Ending.MAX_WAIT
+                self._say("Stopping", "Stopping the training job", "Stopping")
                 return False
             self._ending = None
-            self._edit("Starting", "Launching requested ML instances")
+            self._say("Starting", "Launching requested ML instances")
             return True
 
     def _try(self) -> str | None:
@@ -238,8 +238,8 @@ class TrainingRun:
         if not attempt.wait(left, grace_s):
             with self._lock:
                 if self._ending in (None, Ending.INTERRUPTED):
-                    self._edit("Stopping", "Stopping the training job", "Stopping")
                     self._ask(ending, grace_s)
+                    self._say("Stopping", "Stopping the training job", "Stopping")
             attempt.wait(None, grace_s)
 
     def _leave(self, attempt: Attempt) -> str | None:
@@ -247,7 +247,7 @@ class TrainingRun:
         with self._lock:
             is_interrupted = self._ending is Ending.INTERRUPTED
             if not is_interrupted:
-                self._edit("Uploading", "Uploading generated training model")
+                self._say("Uploading", "Uploading generated training model")
                 self._is_uploading = True
         if is_interrupted:
             attempt.keep_checkpoints()
@@ -290,6 +290,13 @@ class TrainingRun:
             if self._ending is None:
                 self._edit(secondary, message)
             return self._ending is None
+
+    def _say(self, secondary: str, message: str, status: str | None = None) -> None:
+        """Begins a status; a disk that is full must not keep a job from its end."""
+        try:
+            self._edit(secondary, message, status)
+        except OSError as error:
+            log.warning("training job %s is %s, which cannot be written: %s", self._name, secondary, error)
 
     def _edit(self, secondary: str, message: str, status: str | None = None, **members: Any) -> None:
         with self._records.edit(KIND, self._name) as record:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import socket
 import tarfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
-from local_sagemaker.container import LABEL, DockerRunner
+from local_sagemaker.container import LABEL, DockerRunner, gpus
 from local_sagemaker.runners import RunnerError, Work
 
 from .conftest import ROLE, Local, channel, unique, wait_for
+from .test_hosts import lines_of_hosts
 
 pytestmark = pytest.mark.engine
 
@@ -82,8 +87,13 @@ def train(local: Local, image: str, code: str, **changes: Any) -> str:
 
 
 def containers(engine: Any, local: Local) -> list[Any]:
-    found = engine.containers.list(all=True, filters={"label": LABEL})
+    found = engine.containers.list(all=True, filters={"label": LABEL}, ignore_removed=True)
     return [container for container in found if container.labels[LABEL].startswith(str(local.state))]
+
+
+def networks(engine: Any, local: Local) -> list[Any]:
+    found = engine.networks.list(filters={"label": LABEL})
+    return [network for network in found if network.attrs["Labels"][LABEL].startswith(str(local.state))]
 
 
 def test_a_training_job_in_a_container(local: Local, engine: Any, image: str, tmp_path: Path) -> None:
@@ -125,6 +135,119 @@ def test_a_container_that_ignores_sigterm_is_killed(local: Local, engine: Any, i
     local.sagemaker.stop_training_job(TrainingJobName=name)
     assert local.finished(name)["TrainingJobStatus"] == "Stopped"
     assert containers(engine, local) == []
+
+
+# One line without double quotes: so it passes through the JSON file of hyperparameters unescaped.
+TALK = "; ".join(
+    [
+        "rank=${HOSTNAME#algo-}",
+        "if [ $rank = 1 ]",
+        "then perl -MIO::Socket::INET -e "
+        "'print IO::Socket::INET->new(LocalPort => 7000, Listen => 1)->accept->getline'",
+        "else until perl -MIO::Socket::INET -e "
+        "'IO::Socket::INET->new(q(algo-1:7000))->print(qq(hello from $ENV{HOSTNAME}$/))' 2> /dev/null",
+        "do sleep 0.1",
+        "done",
+        "fi",
+        "grep -o eth0 /opt/ml/input/config/resourceconfig.json",
+        "echo $rank > /opt/ml/model/rank-$rank",
+        "test -e /sys/class/net/eth0 && getent hosts algo-2 | grep -o algo-2",
+    ]
+)
+
+
+@pytest.mark.parametrize("isolated", [False, True])
+def test_two_containers_talk_by_name(local: Local, engine: Any, image: str, isolated: bool) -> None:
+    resources = {"InstanceType": "ml.m5.large", "InstanceCount": 2, "VolumeSizeInGB": 1}
+    name = train(local, image, TALK, ResourceConfig=resources, EnableNetworkIsolation=isolated)
+    job = local.finished(name)
+    assert job["TrainingJobStatus"] == "Completed", job["FailureReason"]
+    printed = lines_of_hosts(local, name)
+    assert printed == {"algo-1": ["hello from algo-2", "eth0", "algo-2"], "algo-2": ["eth0", "algo-2"]}
+    with tarfile.open(job["ModelArtifacts"]["S3ModelArtifacts"].removeprefix("file://")) as tar:
+        assert tar.getnames() == ["rank-1", "rank-2"]
+    assert containers(engine, local) == []
+    assert networks(engine, local) == []
+
+
+def test_a_container_has_room_in_shared_memory_and_knows_its_name(local: Local, image: str) -> None:
+    name = train(local, image, "df -k /dev/shm | tail -1 | { read a size c; echo $size; }; getent hosts algo-1")
+    assert local.finished(name)["TrainingJobStatus"] == "Completed"
+    size, host = local.lines(name)
+    assert int(size) * 1024 == pytest.approx(psutil.virtual_memory().total / 2, rel=0.01)
+    assert host.endswith("algo-1")
+
+
+def test_gpus_are_asked_of_the_engine_that_has_them() -> None:
+    assert gpus({"Runtimes": {"runc": {}}}) == []
+    (runtime,) = gpus({"Runtimes": {"runc": {}, "nvidia": {}}})
+    assert (runtime["Count"], runtime["Capabilities"]) == (-1, [["gpu"]])
+    (device,) = gpus({"Runtimes": {}, "DiscoveredDevices": [{"Source": "cdi", "ID": "nvidia.com/gpu=all"}]})
+    assert (device["Driver"], device["DeviceIDs"]) == ("cdi", ["nvidia.com/gpu=all"])
+
+
+class Line:
+    """A way to the engine that can be cut."""
+
+    def __init__(self) -> None:
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.url = f"tcp://127.0.0.1:{self._server.getsockname()[1]}"
+        self._open: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self) -> None:
+        """Every connection of this moment ends; new ones are taken."""
+        for end in self._open:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def _accept(self) -> None:
+        while True:
+            near, _ = self._server.accept()
+            far = socket.socket(socket.AF_UNIX)
+            far.connect("/var/run/docker.sock")
+            self._open += [near, far]
+            for source, target in ((near, far), (far, near)):
+                threading.Thread(target=self._pass, args=(source, target), daemon=True).start()
+
+    @staticmethod
+    def _pass(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+
+def test_a_job_whose_engine_is_lost_is_tried_again(
+    start: Callable[..., Local], engine: Any, image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not Path("/var/run/docker.sock").exists():
+        pytest.skip("the engine of this machine is not behind /var/run/docker.sock")
+    line = Line()
+    monkeypatch.setenv("DOCKER_HOST", line.url)
+    server = start()
+    code = (
+        "if [ -f /opt/ml/checkpoints/begun ]; then echo again; exit 0; fi; "
+        "touch /opt/ml/checkpoints/begun; echo ready; sleep 600"
+    )
+    kept = {"S3Uri": (tmp_path / "checkpoints").as_uri()}
+    name = train(server, image, code, CheckpointConfig=kept, RetryStrategy={"MaximumRetryAttempts": 1})
+    server.printed(name, "ready")
+    line.cut()
+    job = server.finished(name)
+    assert job["TrainingJobStatus"] == "Completed", job["FailureReason"]
+    begin = ["Starting", "Downloading", "Training"]
+    assert [step["Status"] for step in job["SecondaryStatusTransitions"]] == [*begin, *begin, "Uploading", "Completed"]
+    assert containers(engine, server) == []
+    (tmp_path / "checkpoints" / "begun").unlink()
+    name = train(server, image, code, CheckpointConfig=kept)
+    server.printed(name, "ready")
+    line.cut()
+    assert (
+        server.finished(name)["FailureReason"] == "InternalServerError: the Docker engine was lost while the job ran."
+    )
+    assert containers(engine, server) == []
+    server.down()
 
 
 def test_entry_point_and_arguments_of_the_request(local: Local, image: str) -> None:
