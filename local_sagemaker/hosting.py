@@ -22,8 +22,6 @@ from local_sagemaker.settings import Settings
 
 __all__ = ["KIND", "Hosting", "log_group"]
 
-_CHANGEABLE = ("InService", "UpdateRollbackFailed")
-
 
 class Hosting:
     """Every endpoint of this server. A deployment is a record: what `endpoint_configs.deployment` makes."""
@@ -73,7 +71,7 @@ class Hosting:
         Raises ApiError when the endpoint cannot be changed now.
         """
         with self._records.edit(KIND, name) as record:
-            check_changeable(record)
+            check_changeable(record, ("InService",))
             record["EndpointStatus"] = "Updating"
             variants = record["_Deployment"]["Variants"]
             before = {item["VariantName"]: (item["DesiredWeight"], item["DesiredCount"]) for item in variants}
@@ -84,8 +82,7 @@ class Hosting:
     def delete(self, name: str) -> None:
         """Ends an endpoint and forgets it; returns at once. Raises ApiError while it is being changed, as AWS does."""
         with self._records.edit(KIND, name) as record:
-            if record["EndpointStatus"] not in (*_CHANGEABLE, "Failed"):
-                raise _in_progress(record)
+            check_changeable(record, ("InService", "UpdateRollbackFailed", "Failed"))
             record["EndpointStatus"] = "Deleting"
 
         def end() -> None:
@@ -178,19 +175,18 @@ class Hosting:
         return endpoint
 
 
-def check_changeable(record: Record) -> None:
-    """Raises ApiError for an endpoint that can be neither updated nor scaled now."""
-    if record["EndpointStatus"] == "Failed":
+def check_changeable(record: Record, statuses: tuple[str, ...] = ("InService", "UpdateRollbackFailed")) -> None:
+    """Raises ApiError for an endpoint that cannot be changed in its present status."""
+    status = record["EndpointStatus"]
+    if status in statuses:
+        return
+    if status in ("Failed", "UpdateRollbackFailed"):
+        instead = "delete it and create it again" if status == "Failed" else "update it to a configuration that works"
         raise ApiError(
             "ValidationException",
-            f'Cannot update endpoint "{record["EndpointArn"]}" with status "Failed"; delete it and create it again.',
+            f'Cannot change endpoint "{record["EndpointArn"]}" with status "{status}": {instead}.',
         )
-    if record["EndpointStatus"] not in _CHANGEABLE:
-        raise _in_progress(record)
-
-
-def _in_progress(record: Record) -> ApiError:
-    return ApiError("ValidationException", f'Cannot update in-progress endpoint "{record["EndpointArn"]}".')
+    raise ApiError("ValidationException", f'Cannot update in-progress endpoint "{record["EndpointArn"]}".')
 
 
 def _new_id() -> str:

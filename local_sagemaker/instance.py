@@ -74,6 +74,7 @@ class Instance:
         self.log_stream = f"{variant['VariantName']}/{directory.name}"
         self.settled = threading.Event()
         self.failure: str | None = None
+        self.urls: tuple[str, ...] = ()  # of its containers; they stay when these end, until others are started
         self._endpoint = endpoint
         self._region = region
         self._means = means
@@ -109,10 +110,6 @@ class Instance:
     def users(self) -> int:
         """How many requests are inside."""
         return self._users
-
-    @property
-    def urls(self) -> tuple[str, ...]:
-        return tuple(running.url for running in self._running)
 
     @property
     def base(self) -> Path:
@@ -206,6 +203,7 @@ class Instance:
         limit_s = self.variant.get("ContainerStartupHealthCheckTimeoutInSeconds", health.STARTUP_S)
         for running in self._running:
             health.await_healthy(running, limit_s, self._stop)
+        self.urls = tuple(running.url for running in self._running)
         self._is_healthy = not self._stop.is_set()
 
     def _writer(self, container: Record) -> LogWriter:

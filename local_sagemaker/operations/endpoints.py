@@ -60,7 +60,7 @@ def update(platform: Platform, call: Call) -> dict[str, Any]:
 
 def update_weights_and_capacities(platform: Platform, call: Call) -> dict[str, Any]:
     record = RESOURCE.find(platform, call.parameters["EndpointName"], call.region)
-    hosting.check_changeable(record)
+    hosting.check_changeable(record, ("InService",))
     wanted = {}
     variants = {variant["VariantName"]: variant for variant in record["_Deployment"]["Variants"]}
     for item in call.parameters["DesiredWeightsAndCapacities"]:

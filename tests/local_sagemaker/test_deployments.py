@@ -171,6 +171,10 @@ open({first!r}, "w").close()
     with Client(local, name) as client:
         client.waits_for("v1")
         client.waits_for("v2")
+    with pytest.raises(ClientError, match='with status "UpdateRollbackFailed": update it'):
+        local.sagemaker.update_endpoint_weights_and_capacities(
+            EndpointName=name, DesiredWeightsAndCapacities=[{"VariantName": "A", "DesiredWeight": 2}]
+        )
     update(local, name, config(local, variant(model(local, version="v3"))))
     assert settled(local, name)["EndpointStatus"] == "InService"
     assert ask(local, name).startswith("v3")

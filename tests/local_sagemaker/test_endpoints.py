@@ -126,6 +126,27 @@ def test_a_container_that_ends_at_once_fails_the_endpoint(local: Local) -> None:
         "Please check CloudWatch logs for this endpoint. It ended with exit code 5."
     )
     assert "no weights" in endpoint["FailureReason"]
+    with pytest.raises(ClientError, match='with status "Failed": delete it'):
+        local.sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=name)
+    remove(local, name)
+
+
+def test_a_container_that_floods_its_log_answers(local: Local) -> None:
+    code = """
+import threading
+def flood():
+    while True:
+        sys.stdout.write("woof " * 20_000 + "\\n" * 1_000)
+class Loud(Handler):
+    def do_POST(self):
+        self.body()
+        self.answer(200, b"still here")
+threading.Thread(target=flood, daemon=True).start()
+serve(Loud)
+"""
+    name = local.deploy(code)
+    assert local.settled(name)["EndpointStatus"] == "InService"
+    assert invoke(local, name, b"x")["Body"].read() == b"still here"
     remove(local, name)
 
 
