@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from botocore.exceptions import ClientError
 
 from local_sagemaker import daemon
 
@@ -150,7 +152,9 @@ def test_status_and_logs_are_read_with_and_without_a_server(start: Callable[...,
     shown = server.command("status", "--state", str(server.state))
     assert shown.returncode == 0
     assert f"export AWS_ENDPOINT_URL={server.url}" in shown.stdout
-    assert f"training job  Completed    {name}" in shown.stdout
+    assert re.search(rf"training job +{name} +Completed ", shown.stdout)
+    status = json.loads(server.command("status", "--json", "--state", str(server.state)).stdout)
+    assert (status["url"], [row["name"] for row in status["training-jobs"]]) == (server.url, [name])
     server.down()
     shown = server.command("status", "--state", str(server.state))
     assert (shown.returncode, "No server runs on" in shown.stdout) == (1, True)
@@ -158,6 +162,116 @@ def test_status_and_logs_are_read_with_and_without_a_server(start: Callable[...,
     missing = server.command("logs", "nobody", "--state", str(server.state))
     assert (missing.returncode, len(missing.stderr.splitlines())) == (2, 1)
     assert server.command("down", "--state", str(server.state)).returncode == 0
+
+
+def test_logs_follow_a_job_to_its_end(local: Local, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    code = f"""
+import os, time
+for number in range(10):
+    print(number, flush=True)
+while not os.path.exists({str(gate)!r}):
+    time.sleep(0.02)
+print("end", flush=True)
+"""
+    name = local.train(code)
+    local.printed(name, "9")
+    following = subprocess.Popen(
+        [sys.executable, "-m", "local_sagemaker", "logs", name, "--follow", "--tail", "2", "--state", str(local.state)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert following.stdout
+    assert [following.stdout.readline(), following.stdout.readline()] == ["8\n", "9\n"]
+    gate.touch()
+    assert following.communicate(timeout=60)[0] == "end\n"
+    assert following.returncode == 0
+    assert local.command("logs", name, "--tail", "1", "--state", str(local.state)).stdout == "end\n"
+
+
+def test_prune_removes_what_has_ended(start: Callable[..., Local]) -> None:
+    server = start("--training-stop-s", "1")
+    state = ("--state", str(server.state))
+    ended, runs = server.train('print("x" * 100_000)'), server.train(SLEEP)
+    server.finished(ended)
+    server.printed(runs, "ready")
+    tuning = create(server, request(jobs=2))
+    wait_for(
+        lambda: server.sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=tuning),
+        lambda job: job["HyperParameterTuningJobStatus"] == "Completed",
+    )
+    jobs = server.state / "training-jobs"
+    assert "nothing to remove" in server.command("prune", "--older-than", "1h", *state).stdout
+    shown = server.command("prune", "--dry-run", *state).stdout
+    assert "4 would be removed: " in shown
+    unasked = server.command("prune", *state)
+    assert (unasked.returncode, "say --yes" in unasked.stderr) == (2, True)
+    assert len(list(jobs.iterdir())) == 4
+    bad = server.command("prune", "--older-than", "7 days", *state)
+    assert (bad.returncode, "as in 7d" in bad.stderr) == (2, True)
+    pruned = server.command("prune", "--yes", *state).stdout
+    assert re.search(r"4 removed: 1\d\d\.\d kB of disk", pruned), pruned
+    assert [path.name for path in jobs.iterdir()] == [runs]
+    with pytest.raises(ClientError, match="not found"):
+        server.sagemaker.describe_training_job(TrainingJobName=ended)
+    assert server.lines(runs) == ["ready"]
+    assert server.sagemaker.list_hyper_parameter_tuning_jobs()["HyperParameterTuningJobSummaries"] == []
+    server.down()  # and without a server
+    assert "1 removed: " in server.command("prune", "--yes", *state).stdout
+    assert list(jobs.iterdir()) == []
+    assert list((server.state / "logs").iterdir()) == []
+
+
+def test_a_trial_stays_while_its_search_runs(start: Callable[..., Local], tmp_path: Path) -> None:
+    server = start("--training-stop-s", "1")
+    gate = tmp_path / "gate"
+    code = f"""
+import os, time
+print("accuracy=0.5", flush=True)
+try:
+    os.mkdir({str(gate)!r})
+except FileExistsError:
+    time.sleep(600)
+"""
+    tuning = create(server, request(code, jobs=2, parallel=1))
+    wait_for(
+        lambda: sorted(trial["TrainingJobStatus"] for trial in trials(server, tuning)),
+        lambda statuses: statuses == ["Completed", "InProgress"],
+    )
+    assert "nothing to remove" in server.command("prune", "--yes", "--state", str(server.state)).stdout
+    assert len(trials(server, tuning)) == 2
+
+
+def test_a_killed_server_with_the_same_process_id_is_not_taken_for_the_new_one(tmp_path: Path) -> None:
+    """In a container the next server often has the number of the last one: its address must not be believed."""
+    code = f"""
+import json, os, sys
+from pathlib import Path
+from local_sagemaker import daemon
+state = Path({str(tmp_path)!r})
+(state / "server.lock").write_text(str(os.getpid()))
+(state / "server.json").write_text(json.dumps({{"url": "http://127.0.0.1:1", "pid": os.getpid()}}))
+daemon._hold(state)
+print(daemon.running_url(state))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("None\n", "")
+
+
+def test_prune_and_a_server_do_not_meet(tmp_path: Path) -> None:
+    tmp_path.joinpath("server.lock").touch()
+    with daemon.alone(tmp_path):
+        server = Local(tmp_path, tmp_path)
+        refused = server.command("up", "--port", "0", "--state", str(tmp_path))
+        assert (refused.returncode, "is held by another" in refused.stderr) == (2, True)
+
+
+def test_help_comes_at_once_without_the_libraries(local: Local) -> None:
+    code = "import sys; from local_sagemaker.__main__ import _parser; _parser(); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout.split()
+    assert not {"uvicorn", "starlette", "botocore", "optuna", "docker", "rich"} & set(loaded)
+    assert "prune" in local.command("--help").stdout
 
 
 def test_a_missing_executable_is_named(tmp_path: Path) -> None:
