@@ -17,7 +17,7 @@ from local_sagemaker import errors
 @dataclass(frozen=True)
 class Support:
     """Of one operation: the paths whose values change nothing here, those that are refused, and those that are done by
-    being kept and shown again, because AWS does no more with them either."""
+    being shown again or handed on to the container, because AWS does no more with them either."""
 
     without_effect: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()

@@ -119,6 +119,8 @@ HANDLERS = {
     "StopTrainingJob": stop,
     "UpdateTrainingJob": update,
 }
+# The file of the profiler's settings has them for whoever reads it in the container.
+_PROFILER = ("ProfilerConfig.ProfilingIntervalInMilliseconds", "ProfilerConfig.ProfilingParameters")
 SUPPORT = {
     "CreateTrainingJob": Support(
         without_effect=(
@@ -139,8 +141,10 @@ SUPPORT = {
             "ResourceConfig.SelectedInstanceType",
             "ServerlessJobConfig",
         ),
+        kept=(*_PROFILER, "DebugHookConfig.CollectionConfigurations", "DebugHookConfig.HookParameters"),
     ),
     "UpdateTrainingJob": Support(
-        without_effect=("ProfilerRuleConfigurations", "RemoteDebugConfig", "ResourceConfig.KeepAlivePeriodInSeconds")
+        without_effect=("ProfilerRuleConfigurations", "RemoteDebugConfig", "ResourceConfig.KeepAlivePeriodInSeconds"),
+        kept=_PROFILER,
     ),
 }
