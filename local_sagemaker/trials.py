@@ -8,7 +8,7 @@ from typing import Any
 
 from local_sagemaker import training
 from local_sagemaker.records import Record, Records
-from local_sagemaker.tuning_definition import Definition
+from local_sagemaker.tuning_definition import Definition, definitions
 from local_sagemaker.validation import project, service_model
 
 KIND = "tuning-jobs"
@@ -40,7 +40,7 @@ def value(summary: Record) -> float:
 def outcome(ended: Record, definition: Definition) -> Record:
     """What the end of a trial adds to its record: its objective, or that it has none."""
     metric = definition.objective["MetricName"]
-    values = {item["MetricName"]: item["Value"] for item in ended["FinalMetricDataList"]}
+    values = {item["MetricName"]: item["Value"] for item in ended.get("FinalMetricDataList", [])}
     # What a trial that failed had printed before is no result.
     if metric in values and ended["TrainingJobStatus"] != "Failed":
         final = {**definition.objective, "Value": values[metric]}
@@ -90,13 +90,33 @@ def _finish(records: Records, name: str, status: str, reason: str | None) -> Non
     with records.edit(KIND, name) as record:
         mine = of(records, record)
         for trial in mine:
-            if trial["ObjectiveStatus"] == "Pending":  # nobody will read it any more
-                trial["ObjectiveStatus"] = "Failed"
+            if trial["ObjectiveStatus"] == "Pending":  # its server was killed before it had read the trial's end
+                changes = outcome(trial, _definition(record, trial))
+                trial.update(changes)
                 with records.edit(training.KIND, trial["TrainingJobName"]) as edited:
-                    edited["ObjectiveStatus"] = "Failed"
+                    edited.update(changes)
+        best = _best(mine)
+        if best is not None:
+            record["BestTrainingJob"] = summary(best)
         record.update(counters([(state(trial), trial["ObjectiveStatus"]) for trial in mine]))
         record["HyperParameterTuningJobStatus"] = status
         record["HyperParameterTuningEndTime"] = time.time()
         record["ConsumedResources"] = consumed(record)
         if reason is not None:
             record["FailureReason"] = reason[: training.REASON_LIMIT]
+
+
+def _definition(tuning: Record, trial: Record) -> Definition:
+    """What a trial was made from."""
+    given = definitions(tuning)
+    wanted = trial.get("TrainingJobDefinitionName")
+    return next((item for item in given if item.record.get("DefinitionName") == wanted), given[0])
+
+
+def _best(mine: list[Record]) -> Record | None:
+    """The first of the best trials; None where no trial has a value."""
+    known = [trial for trial in mine if trial["ObjectiveStatus"] == "Succeeded"]
+    if not known:
+        return None
+    is_maximum = known[0]["FinalHyperParameterTuningJobObjectiveMetric"]["Type"] == "Maximize"
+    return max(known, key=lambda trial: value(trial) if is_maximum else -value(trial))

@@ -53,6 +53,34 @@ def test_a_server_that_was_killed_loses_nothing(start: Callable[..., Local]) -> 
     assert invoke(server, endpoint, b"x")["Body"].read().startswith(b"hello")
 
 
+def test_a_trial_that_ended_before_the_kill_is_counted(start: Callable[..., Local]) -> None:
+    """The window between the end of a trial and the moment when its tuning job has read it."""
+    server = start()
+    tuning = create(server, request(jobs=3))
+    named = {"HyperParameterTuningJobName": tuning}
+    before = wait_for(
+        lambda: server.sagemaker.describe_hyper_parameter_tuning_job(**named),
+        lambda job: job["HyperParameterTuningJobStatus"] == "Completed",
+    )
+    best = before["BestTrainingJob"]["TrainingJobName"]
+    server.kill()
+    for kind, name, status in (("training-jobs", best, None), ("tuning-jobs", tuning, "InProgress")):
+        path = server.state / kind / name / "record.json"
+        record = json.loads(path.read_text())
+        if status:
+            del record["BestTrainingJob"], record["HyperParameterTuningEndTime"]
+            record["HyperParameterTuningJobStatus"] = status
+        else:
+            del record["FinalHyperParameterTuningJobObjectiveMetric"]
+            record["ObjectiveStatus"] = "Pending"
+        path.write_text(json.dumps(record))
+    server.up()
+    after = server.sagemaker.describe_hyper_parameter_tuning_job(**named)
+    assert after["HyperParameterTuningJobStatus"] == "Failed"
+    assert after["ObjectiveStatusCounters"] == before["ObjectiveStatusCounters"]
+    assert after["BestTrainingJob"] == before["BestTrainingJob"]
+
+
 def test_down_ends_jobs_and_endpoints_and_up_brings_the_endpoints_back(start: Callable[..., Local]) -> None:
     server = start()
     endpoint = server.deploy(ECHO)
