@@ -7,7 +7,6 @@ Source: https://docs.aws.amazon.com/sagemaker/latest/dg/async-inference.html.
 
 from __future__ import annotations
 
-import json
 import logging
 import tempfile
 import threading
@@ -19,13 +18,12 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from local_sagemaker import runtime_protocol, storage
+from local_sagemaker import asynchronous_request, runtime_protocol, storage
 from local_sagemaker.containers import OCTETS, Containers, NoAnswer, Overdue
 from local_sagemaker.errors import ApiError, JobError
 from local_sagemaker.hosting import KIND, Hosting
 from local_sagemaker.records import Records, write_json
 from local_sagemaker.routing import Route
-from local_sagemaker.runtime_protocol import refused
 
 PARALLEL = 4  # requests inside an instance where the configuration does not say; AWS chooses a number too
 TTL_S, TIMEOUT_S = 21_600, 900  # RequestTTLSeconds and InvocationTimeoutSeconds where the request does not say
@@ -58,13 +56,13 @@ class Asynchronous:
 
     def accept(self, route: Route, given: Mapping[str, Any], body: bytes) -> dict[str, str]:
         """Keeps a request; gives the members of the answer. Raises ApiError."""
-        _check(given, body)
+        asynchronous_request.check(given, body)
         identity = str(uuid4())
         request = {
             **given,
             "InferenceId": given.get("InferenceId", identity),
             "_Accepted": time.time(),
-            **_locations(route, given, identity),
+            **asynchronous_request.locations(route, given, identity),
         }
         directory = self._directory(route.endpoint)
         directory.mkdir(exist_ok=True)
@@ -79,7 +77,7 @@ class Asynchronous:
         """Queues what an earlier server had accepted, in its order."""
         for record in self._records.all(KIND):
             name = record["EndpointName"]
-            accepted = {path: _accepted(path) for path in self._directory(name).glob("[!.]*.json")}
+            accepted = {path: asynchronous_request.accepted(path) for path in self._directory(name).glob("[!.]*.json")}
             readable = {path: at for path, at in accepted.items() if at is not None}
             self._enqueue(name, sorted(readable, key=lambda path: readable[path]), PARALLEL)
 
@@ -112,7 +110,7 @@ class Asynchronous:
 
     def _process(self, endpoint: str, path: Path) -> None:
         """Answers one request; returns without an answer when its endpoint is gone or the server ends."""
-        request = _read(path)
+        request = asynchronous_request.read(path)
         body = path.with_suffix(".body")
         try:
             with tempfile.TemporaryDirectory() as scratch:
@@ -210,47 +208,7 @@ class Asynchronous:
                     log.warning("and its failure cannot be written: %s", error)
 
 
-def _check(given: Mapping[str, Any], body: bytes) -> None:
-    if bool(body) == ("InputLocation" in given):
-        raise refused("Give exactly one of InputLocation and Body.")
-    if given.get("InputLocation", "").startswith("https:"):
-        raise refused(
-            f"InputLocation {given['InputLocation']}: local SageMaker reads s3:// and file:// locations only."
-        )
-    if ".." in given.get("S3OutputPathExtension", "").split("/"):
-        raise refused("S3OutputPathExtension must name a place below the endpoint's S3OutputPath, without '..'.")
-
-
-def _locations(route: Route, given: Mapping[str, Any], identity: str) -> dict[str, str]:
-    """Where the answer and a failure will be, and the region of both."""
-    assert route.asynchronous is not None
-    config = route.asynchronous["OutputConfig"]
-    if "S3OutputPath" not in config:
-        raise refused(f"The AsyncInferenceConfig of endpoint {route.endpoint} has no S3OutputPath for the answer.")
-    extension = given.get("S3OutputPathExtension", "").strip("/")
-    name = given.get("Filename", f"{identity}.out")
-    output = storage.join(config["S3OutputPath"], *filter(None, [extension, name]))
-    places = {"_Region": route.region, "OutputLocation": output}
-    if "S3FailurePath" in config:
-        places["FailureLocation"] = storage.join(config["S3FailurePath"], f"{identity}-error.out")
-    return places
-
-
 def _limit(route: Route) -> int:
     assert route.asynchronous is not None
     client = route.asynchronous.get("ClientConfig", {})
     return int(client.get("MaxConcurrentInvocationsPerInstance", PARALLEL))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    request: dict[str, Any] = json.loads(path.read_text())
-    return request
-
-
-def _accepted(path: Path) -> float | None:
-    """When a request was accepted; None where the disk has spoilt it."""
-    try:
-        return float(_read(path)["_Accepted"])
-    except ValueError:
-        log.warning("%s cannot be read as JSON: its request is not sent; repair the file and start again.", path)
-        return None

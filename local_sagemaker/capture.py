@@ -39,18 +39,28 @@ class Payload:
 
 
 @dataclass(frozen=True)
-class _Line:
+class _Captured:
+    """A request that waits to be written; making its line takes longer than a request should wait."""
+
+    config: Record
     directory: str  # DESTINATION/ENDPOINT/VARIANT
     region: str
     at: datetime
-    text: str
+    event_id: str
+    given: Mapping[str, Any]
+    sent: Payload
+    came: Payload
+
+    @property
+    def size(self) -> int:
+        return len(self.sent.body) + len(self.came.body)
 
 
 class Capture:
     """Takes what is to be captured, at once, and writes it from a thread of its own."""
 
     def __init__(self) -> None:
-        self._lines: queue.Queue[_Line | None] = queue.Queue()
+        self._lines: queue.Queue[_Captured | None] = queue.Queue()
         self._waiting = 0
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -65,18 +75,18 @@ class Capture:
         self, config: Record, route: Route, event_id: str, given: Mapping[str, Any], sent: Payload, came: Payload
     ) -> None:
         """Keeps a line for the variant of the route; `given`: the request's members, `event_id`: the request's id."""
+        directory = storage.join(config["DestinationS3Uri"], route.endpoint, route.variant)
         at = datetime.now(timezone.utc)
-        text = json.dumps(_line(config, event_id, given, sent, came, at), separators=(",", ":"))
+        one = _Captured(config, directory, route.region, at, event_id, given, sent, came)
         with self._lock:
-            if self._waiting + len(text) > PENDING_BYTES:
+            if self._waiting + one.size > PENDING_BYTES:
                 log.warning("data capture of endpoint %s: too much is waiting, a request is left out", route.endpoint)
                 return
-            self._waiting += len(text)
+            self._waiting += one.size
             if self._thread is None:
                 self._thread = threading.Thread(target=self._write, name="data-capture", daemon=True)
                 self._thread.start()
-        directory = storage.join(config["DestinationS3Uri"], route.endpoint, route.variant)
-        self._lines.put(_Line(directory, route.region, at, text))
+        self._lines.put(one)
 
     def close(self) -> None:
         """Writes what waits."""
@@ -87,57 +97,55 @@ class Capture:
     def _write(self) -> None:
         ended = threading.Event()
         while not ended.is_set():
-            lines = self._gather(ended)
-            files: dict[tuple[str, str], list[_Line]] = defaultdict(list)
-            for line in lines:
-                files[f"{line.directory}/{line.at:%Y/%m/%d/%H}", line.region].append(line)
+            gathered = self._gather(ended)
+            files: dict[tuple[str, str], list[_Captured]] = defaultdict(list)
+            for one in gathered:
+                files[f"{one.directory}/{one.at:%Y/%m/%d/%H}", one.region].append(one)
             for (directory, region), ours in files.items():
                 self._save(directory, region, ours)
             with self._lock:
-                self._waiting -= sum(len(line.text) for line in lines)
+                self._waiting -= sum(one.size for one in gathered)
 
-    def _gather(self, ended: threading.Event) -> list[_Line]:
-        """The first line there is, and those that come within a moment after it."""
-        line, lines = self._lines.get(), []
-        while line is not None:
-            lines.append(line)
+    def _gather(self, ended: threading.Event) -> list[_Captured]:
+        """The first one there is, and those that come within a moment after it."""
+        one, gathered = self._lines.get(), []
+        while one is not None:
+            gathered.append(one)
+            age_s = (datetime.now(timezone.utc) - gathered[0].at).total_seconds()
             try:
-                line = self._lines.get(
-                    timeout=max(0.0, GATHER_S - (datetime.now(timezone.utc) - lines[0].at).total_seconds())
-                )
+                one = self._lines.get(timeout=max(0.0, GATHER_S - age_s))
             except queue.Empty:
-                return lines
+                return gathered
         ended.set()
-        return lines
+        return gathered
 
     @staticmethod
-    def _save(directory: str, region: str, lines: list[_Line]) -> None:
-        at = lines[0].at
+    def _save(directory: str, region: str, ours: list[_Captured]) -> None:
+        at = ours[0].at
         name = f"{at:%M-%S}-{at.microsecond // 1000:03d}-{uuid4()}.jsonl"
         try:
             with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
-                file.writelines(f"{line.text}\n" for line in lines)
+                for one in ours:
+                    file.write(json.dumps(_line(one), separators=(",", ":")) + "\n")
                 file.flush()
                 storage.upload_file(Path(file.name), f"{directory}/{name}", region)
         except (JobError, OSError) as error:
-            log.warning("%d captured requests are lost: %s", len(lines), error)
+            log.warning("%d captured requests are lost: %s", len(ours), error)
 
 
-def _line(
-    config: Record, event_id: str, given: Mapping[str, Any], sent: Payload, came: Payload, at: datetime
-) -> dict[str, Any]:
-    modes = {option["CaptureMode"] for option in config["CaptureOptions"]}
+def _line(one: _Captured) -> dict[str, Any]:
+    modes = {option["CaptureMode"] for option in one.config["CaptureOptions"]}
     captured = {}
     if modes & {"Input", "InputAndOutput"}:
-        captured["endpointInput"] = _side(config, "INPUT", sent)
+        captured["endpointInput"] = _side(one.config, "INPUT", one.sent)
     if modes & {"Output", "InputAndOutput"}:
-        captured["endpointOutput"] = _side(config, "OUTPUT", came)
-    event: dict[str, Any] = {"eventId": event_id}
-    if "CustomAttributes" in given:
-        event["customAttributes"] = [given["CustomAttributes"]]
-    if "InferenceId" in given:
-        event["inferenceId"] = given["InferenceId"]
-    event["inferenceTime"] = f"{at:%Y-%m-%dT%H:%M:%SZ}"
+        captured["endpointOutput"] = _side(one.config, "OUTPUT", one.came)
+    event: dict[str, Any] = {"eventId": one.event_id}
+    if "CustomAttributes" in one.given:
+        event["customAttributes"] = [one.given["CustomAttributes"]]
+    if "InferenceId" in one.given:
+        event["inferenceId"] = one.given["InferenceId"]
+    event["inferenceTime"] = f"{one.at:%Y-%m-%dT%H:%M:%SZ}"
     return {"captureData": captured, "eventMetadata": event, "eventVersion": "0"}
 
 

@@ -7,13 +7,11 @@ is made. Errors and ARNs as https://docs.aws.amazon.com/autoscaling/application/
 from __future__ import annotations
 
 import hashlib
-import re
 from typing import Any
 from uuid import uuid4
 
-from local_sagemaker import arns, errors, listing
+from local_sagemaker import arns, errors, listing, scaling_rules
 from local_sagemaker.errors import ApiError
-from local_sagemaker.hosting import KIND as ENDPOINTS
 from local_sagemaker.platform import Platform
 from local_sagemaker.protocol import Call
 from local_sagemaker.records import Record
@@ -21,7 +19,6 @@ from local_sagemaker.support import Support
 from local_sagemaker.validation import operation_model, project
 
 TARGETS, POLICIES, ACTIONS = "scalable-targets", "scaling-policies", "scheduled-actions"
-DIMENSIONS = ("sagemaker:variant:DesiredInstanceCount", "sagemaker:variant:DesiredProvisionedConcurrency")
 PAGE = 50  # results where the request does not say how many
 TAGS_LIMIT = 50
 # The service's own role, which AWS writes where the request gives none.
@@ -29,19 +26,13 @@ ROLE = (
     f"arn:aws:iam::{arns.ACCOUNT}:role/aws-service-role/sagemaker.application-autoscaling.amazonaws.com/"
     "AWSServiceRoleForApplicationAutoScaling_SageMakerEndpoint"
 )
-_RESOURCE = re.compile(r"endpoint/([^/]+)/variant/([^/]+)")
-_SCHEDULE = re.compile(r"at\(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\)|rate\(\d+ (?:minute|hour|day)s?\)|cron\((?:\S+ ){5}\S+\)")
-_CONFIGURATIONS = {
-    "StepScaling": "StepScalingPolicyConfiguration",
-    "TargetTrackingScaling": "TargetTrackingScalingPolicyConfiguration",
-}
 _IDENTITY = ("ServiceNamespace", "ResourceId", "ScalableDimension")
 
 
 def register(platform: Platform, call: Call) -> dict[str, Any]:
     """Makes a target, or changes the members that the request gives."""
     request = call.parameters
-    _check_resource(platform, call)
+    scaling_rules.check_resource(platform, call)
     name = _name(request)
     before = platform.records.find(TARGETS, name)
     if before and request.get("Tags"):
@@ -49,10 +40,10 @@ def register(platform: Platform, call: Call) -> dict[str, Any]:
             "The scalable target that you tried to tag already exists. To update tags on an existing scalable target, "
             "use the TagResource API."
         )
-    suspended = dict.fromkeys(_suspensions(), False)
+    suspended = dict.fromkeys(scaling_rules.suspensions(), False)
     suspended |= (before or {}).get("SuspendedState", {}) | request.get("SuspendedState", {})
     wanted = {"Tags": {}, "RoleARN": ROLE, **(before or {}), **request, "SuspendedState": suspended}
-    _check_capacity(wanted)
+    scaling_rules.check_capacity(wanted)
     if before:
         with platform.records.edit(TARGETS, name) as record:
             record.update(wanted)
@@ -79,7 +70,7 @@ def put_policy(platform: Platform, call: Call) -> dict[str, Any]:
     name = _name(request, "PolicyName")
     before = platform.records.find(POLICIES, name)
     wanted = {**(before or {}), **request}
-    _check_policy(wanted)
+    scaling_rules.check_policy(wanted)
     if before:
         with platform.records.edit(POLICIES, name) as record:
             record.update(request)
@@ -99,11 +90,7 @@ def put_action(platform: Platform, call: Call) -> dict[str, Any]:
     name = _name(request, "ScheduledActionName")
     before = platform.records.find(ACTIONS, name)
     wanted = {**(before or {}), **request}
-    if not _SCHEDULE.fullmatch(wanted.get("Schedule", "")):
-        raise errors.validation(
-            f"The schedule {wanted.get('Schedule')!r} is not valid: write at(yyyy-mm-ddThh:mm:ss), rate(value unit) "
-            "or cron(minutes hours day_of_month month day_of_week year)."
-        )
+    scaling_rules.check_schedule(wanted)
     if before:
         with platform.records.edit(ACTIONS, name) as record:
             record.update(request)
@@ -132,6 +119,11 @@ def describe_actions(platform: Platform, call: Call) -> dict[str, Any]:
     return _describe(platform, call, ACTIONS, "ScheduledActions", "ScheduledActionName", wanted)
 
 
+def describe_activities(platform: Platform, call: Call) -> dict[str, Any]:
+    """Nothing is scaled, so there has been no activity."""
+    return {"ScalingActivities": []}
+
+
 def tag(platform: Platform, call: Call) -> dict[str, Any]:
     arn = call.parameters["ResourceARN"]
     with platform.records.edit(TARGETS, _tagged(platform, arn)) as record:
@@ -151,63 +143,6 @@ def untag(platform: Platform, call: Call) -> dict[str, Any]:
 
 def list_tags(platform: Platform, call: Call) -> dict[str, Any]:
     return {"Tags": platform.records.get(TARGETS, _tagged(platform, call.parameters["ResourceARN"]))["Tags"]}
-
-
-def _check_resource(platform: Platform, call: Call) -> None:
-    """Raises ApiError unless the request names a variant of an endpoint that is there."""
-    request = call.parameters
-    place = _RESOURCE.fullmatch(request["ResourceId"])
-    if request["ServiceNamespace"] != "sagemaker" or request["ScalableDimension"] not in DIMENSIONS or not place:
-        raise errors.validation(
-            "Unsupported service namespace, resource type or scalable dimension: local SageMaker knows the namespace "
-            f"sagemaker, resources endpoint/NAME/variant/NAME and the dimensions {' and '.join(DIMENSIONS)}."
-        )
-    endpoint, variant = place.groups()
-    record = platform.records.find(ENDPOINTS, endpoint)
-    if record is None:
-        raise errors.validation(f'Could not find endpoint "{arns.build("endpoint", endpoint, call.region)}".')
-    if variant not in [item["VariantName"] for item in record["_Deployment"]["Variants"]]:
-        raise errors.validation(f'Could not find variant "{variant}" of endpoint "{record["EndpointArn"]}".')
-
-
-def _suspensions() -> list[str]:
-    return list(
-        operation_model("application-autoscaling", "RegisterScalableTarget")
-        .input_shape.members["SuspendedState"]
-        .members
-    )
-
-
-def _check_capacity(target: Record) -> None:
-    for member in ("MinCapacity", "MaxCapacity"):
-        if target.get(member) is None:
-            raise errors.validation(f"{member} is required when a scalable target is registered.")
-        if target[member] < 0:
-            raise errors.validation(f"{member} must be greater than or equal to 0, not {target[member]}.")
-    if target["MaxCapacity"] < target["MinCapacity"]:
-        raise errors.validation(
-            "Maximum capacity cannot be less than minimum capacity: "
-            f"{target['MaxCapacity']} is less than {target['MinCapacity']}."
-        )
-
-
-def _check_policy(policy: Record) -> None:
-    kind = policy.get("PolicyType")
-    if kind is None:
-        raise errors.validation("PolicyType is required when a scaling policy is created.")
-    if kind not in _CONFIGURATIONS:
-        raise errors.validation(f"Policy type {kind} is not supported for service namespace sagemaker.")
-    for known, member in _CONFIGURATIONS.items():
-        if (known == kind) != (member in policy):
-            raise errors.validation(f"A policy of type {kind} has a {_CONFIGURATIONS[kind]}, and no other one.")
-    if kind == "TargetTrackingScaling":
-        specifications = {"PredefinedMetricSpecification", "CustomizedMetricSpecification"} & set(
-            policy[_CONFIGURATIONS[kind]]
-        )
-        if len(specifications) != 1:
-            raise errors.validation(
-                "You must specify either a PredefinedMetricSpecification or a CustomizedMetricSpecification."
-            )
 
 
 def _name(record: Record, more: str | None = None) -> str:
@@ -287,6 +222,7 @@ HANDLERS = {
     "PutScheduledAction": put_action,
     "DeleteScheduledAction": delete_action,
     "DescribeScheduledActions": describe_actions,
+    "DescribeScalingActivities": describe_activities,
     "TagResource": tag,
     "UntagResource": untag,
     "ListTagsForResource": list_tags,
@@ -294,7 +230,7 @@ HANDLERS = {
 SUPPORT = {
     "RegisterScalableTarget": Support(without_effect=("MinCapacity", "MaxCapacity", "RoleARN", "SuspendedState")),
     "PutScalingPolicy": Support(
-        without_effect=tuple(_CONFIGURATIONS.values()),
+        without_effect=tuple(scaling_rules.CONFIGURATIONS.values()),
         refused=("PolicyType=PredictiveScaling", "PredictiveScalingPolicyConfiguration"),
     ),
     "PutScheduledAction": Support(

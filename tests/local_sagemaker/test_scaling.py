@@ -75,6 +75,7 @@ def test_policies_and_actions_are_kept_and_go_with_their_target(local: Local, ta
         ["night", "day"],
         ["noon"],
     ]
+    assert client.describe_scaling_activities(ServiceNamespace="sagemaker")["ScalingActivities"] == []
     client.delete_scheduled_action(**target, ScheduledActionName="noon")
     client.delete_scaling_policy(**target, PolicyName="p")
     assert client.describe_scaling_policies(**target)["ScalingPolicies"] == []
