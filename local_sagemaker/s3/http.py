@@ -88,7 +88,9 @@ class S3Requests:
 
     async def _refuse(self, request: Request, error: ApiError, resource: str, headers: dict[str, str]) -> Response:
         """An answer in S3's form, when the client has sent all: one that is still sending does not read it."""
-        if "expect" not in request.headers:
+        if "expect" in request.headers:  # it waits for a word; where this is the word, its body never comes
+            headers = {**headers, "Connection": "close"}
+        else:
             with contextlib.suppress(RuntimeError):  # the body has been read
                 async for _ in request.stream():
                     pass

@@ -113,7 +113,7 @@ def _encoder(request: dict[str, Any]) -> Callable[[str], str]:
 
 def _decode(token: str) -> str:
     try:
-        return base64.urlsafe_b64decode(token).decode()
+        return base64.b64decode(token, b"-_", validate=True).decode()
     except (binascii.Error, ValueError):
         raise ApiError(
             "InvalidArgument", "The continuation token provided is incorrect", ArgumentName="continuation-token"

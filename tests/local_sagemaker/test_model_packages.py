@@ -117,12 +117,12 @@ def test_what_cannot_be_registered(local: Local, group: str, change: dict[str, A
 
 def test_names_of_nothing(local: Local, group: str) -> None:
     arn = f"arn:aws:sagemaker:eu-west-1:000000000000:model-package/{group}/7"
-    for asked in (
-        lambda: local.sagemaker.describe_model_package(ModelPackageName=arn),
-        lambda: local.sagemaker.update_model_package(ModelPackageArn=arn, ModelApprovalStatus="Approved"),
-        lambda: local.sagemaker.delete_model_package(ModelPackageName=arn),
+    for operation, parameters in (
+        ("describe_model_package", {"ModelPackageName": arn}),
+        ("update_model_package", {"ModelPackageArn": arn, "ModelApprovalStatus": "Approved"}),
+        ("delete_model_package", {"ModelPackageName": arn}),
     ):
         with pytest.raises(ClientError, match=rf"\(ValidationException\).*{group}/7 does not exist"):
-            asked()
+            getattr(local.sagemaker, operation)(**parameters)
     with pytest.raises(ClientError, match="already exists"):
         local.sagemaker.create_model_package_group(ModelPackageGroupName=group)
