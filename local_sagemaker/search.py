@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import random
-import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -16,17 +15,15 @@ import optuna
 from optuna.trial import TrialState
 
 from local_sagemaker import hyperband
+from local_sagemaker.early_stopping import MedianRule
 from local_sagemaker.ranges import Range, combinations
 from local_sagemaker.tuning_definition import Definition
 
-# With fewer completed trials the median says more about luck than about the trial that is judged.
-EARLY_STOPPING_FROM = 3
-MOST_VALUES = 20_000  # of a trial that are judged; AWS's limit for the epochs of a trial
 # Optuna samples with replacement: where ranges have few values it proposes what was tried already. So many times it is
 # asked for something else before one of the others is taken by lot.
 ATTEMPTS = 10
 MOST_LISTED = 100_000  # combinations
-NUMBER = "number"  # of a proposal: Optuna counts those that were not used, too
+REDUCTION = 3  # Hyperband's: of so many trials one goes on to so many times the resource
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -84,6 +81,8 @@ class Search:
         self._trials: list[optuna.trial.Trial] = []
         self._values: dict[int, int] = {}  # how many each running trial has given
         self._pruned: set[int] = set()
+        self._rule = MedianRule(direction, method.lag) if method.early_stopping else None
+        self._rungs = _rungs(*method.resource) if method.resource else frozenset()
 
     def learn(self, earlier: Iterable[tuple[dict[str, str], float]]) -> None:
         """Trials of other searches, before the first proposal: hyperparameters and value.
@@ -112,7 +111,6 @@ class Search:
             self._draw()
             trial, proposal = self._ask()
         self._seen.add(tuple(proposal.values()))
-        trial.set_user_attr(NUMBER, len(self._trials))
         self._trials.append(trial)
         return proposal
 
@@ -132,17 +130,24 @@ class Search:
     def report(self, number: int, value: float) -> bool:
         """A value of the objective while the trial runs; True says that it is to be stopped."""
         count = self._values.get(number, 0) + 1
+        self._values[number] = count
         if number in self._pruned:
             return False
         if self._method.resource and count > self._method.resource[1]:
             return True
-        if count > MOST_VALUES:
+        if not self._is_worse(number, value, count):
             return False
-        self._values[number] = count
-        self._trials[number].report(value, count)
-        if self._trials[number].should_prune():
-            self._pruned.add(number)
+        self._pruned.add(number)
+        return True
+
+    def _is_worse(self, number: int, value: float, count: int) -> bool:
+        trial = self._trials[number]
+        if self._rule and self._rule.is_worse(number, value):
+            trial.report(value, count)  # Bayesian learns from it
             return True
+        if count in self._rungs:  # nothing is decided in between, and each report costs as much as all before it
+            trial.report(value, count)
+            return trial.should_prune()
         return False
 
     def tell(self, number: int, value: float | None) -> None:
@@ -159,6 +164,8 @@ class Search:
             self._study.tell(trial, state=TrialState.PRUNED)
         else:
             self._study.tell(trial, value)
+            if self._rule:
+                self._rule.complete(number)
 
 
 def _sampler(method: Method, found: list[Range], jobs: int) -> optuna.samplers.BaseSampler:
@@ -172,10 +179,18 @@ def _sampler(method: Method, found: list[Range], jobs: int) -> optuna.samplers.B
 
 
 def _pruner(method: Method) -> optuna.pruners.BasePruner:
-    if method.resource:
-        least, most = method.resource
-        return optuna.pruners.HyperbandPruner(min_resource=least, max_resource=most)
-    return MedianRule(method.lag) if method.early_stopping else optuna.pruners.NopPruner()
+    if not method.resource:
+        return optuna.pruners.NopPruner()
+    least, most = method.resource
+    return optuna.pruners.HyperbandPruner(min_resource=least, max_resource=most, reduction_factor=REDUCTION)
+
+
+def _rungs(least: int, most: int) -> frozenset[int]:
+    """Where Hyperband decides: the least resource, and each time the reduction factor more."""
+    found = [least]
+    while found[-1] * REDUCTION <= most:
+        found.append(found[-1] * REDUCTION)
+    return frozenset(found)
 
 
 class _Grid(optuna.samplers.GridSampler):
@@ -183,38 +198,3 @@ class _Grid(optuna.samplers.GridSampler):
 
     def after_trial(self, *_: Any) -> None:
         pass
-
-
-class MedianRule(optuna.pruners.BasePruner):
-    """AWS's rule of early stopping, as its developer guide has it ("Stop Training Jobs Early").
-
-    A trial is stopped when its value is worse than the median, over the completed trials before it, of the averages
-    of their values up to the same epoch. Optuna's own MedianPruner compares the best value so far with the values at
-    the epoch, so it stops less.
-    """
-
-    def __init__(self, lag: int) -> None:
-        self._lag = lag
-        self._averages: dict[int, list[float]] = {}
-
-    def prune(self, study: optuna.study.Study, trial: optuna.trial.FrozenTrial) -> bool:
-        step = trial.last_step
-        if step is None:
-            return False
-        value, number = trial.intermediate_values[step], trial.user_attrs[NUMBER]
-        averages = self._averages.setdefault(number, [])
-        averages.append(value if step == 1 else averages[-1] + (value - averages[-1]) / step)
-        completed = (
-            other.user_attrs[NUMBER]
-            for other in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-            if NUMBER in other.user_attrs  # not of another search
-        )
-        before = [
-            self._averages[other][step - 1]
-            for other in completed
-            if other <= number - self._lag and len(self._averages.get(other, ())) >= step
-        ]
-        if len(before) < EARLY_STOPPING_FROM:
-            return False
-        median = statistics.median(before)
-        return value < median if study.direction == optuna.study.StudyDirection.MAXIMIZE else value > median

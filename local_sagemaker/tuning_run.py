@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from local_sagemaker import contract, training, trials, warm_start
+from local_sagemaker import contract, hyperband, training, trials, warm_start
 from local_sagemaker.completion import Progress
 from local_sagemaker.records import Record, Records
 from local_sagemaker.settings import Settings, cpus
@@ -35,6 +35,7 @@ class Trial:
     number: int
     state: str = "InProgress"
     objective: str = "Pending"
+    values: int = 0  # of the objective, while it runs
 
 
 class TuningRun:
@@ -194,15 +195,18 @@ class TuningRun:
         self._calls.put(functools.partial(self._take, ended))
 
     def _on_metric(self, job: str, metric: str, value: float, timestamp: float) -> None:
-        self._calls.put(functools.partial(self._judge, job, metric, value))
+        trial = self._trials[job]
+        if metric == self._of(trial.number)[0].objective["MetricName"] and trial.values <= hyperband.MOST:
+            trial.values += 1  # a job that floods its log does not flood the queue
+            self._calls.put(functools.partial(self._judge, job, value))
 
-    def _judge(self, job: str, metric: str, value: float) -> None:
-        """A value of a metric of a running trial, which the search may want to stop."""
+    def _judge(self, job: str, value: float) -> None:
+        """A value of the objective of a running trial, which the search may want to stop."""
         trial = self._active.get(job)
         if trial is None or self._ends_as:
             return
-        definition, proposals, turn = self._of(trial.number)
-        if metric == definition.objective["MetricName"] and proposals.report(turn, value):
+        _, proposals, turn = self._of(trial.number)
+        if proposals.report(turn, value):
             self._jobs.stop(job)
 
     def _take(self, ended: Record) -> None:
