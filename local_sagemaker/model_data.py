@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from local_sagemaker import archive, storage
 from local_sagemaker.errors import JobError
@@ -35,15 +35,18 @@ def _bring_source(source: Record, base: Path, target: str, region: str) -> Mount
     if source["CompressionType"] == "Gzip":
         _extract(uri, base, target, region)
         return None
-    local = storage.local_path(uri)
-    if local is not None and source["S3DataType"] == "S3Prefix":
-        return Mount(local, target)
-    (base / target).mkdir(parents=True)
     try:
+        mounted = storage.mountable(uri) if source["S3DataType"] == "S3Prefix" else None
+        if mounted is not None:
+            if not mounted.is_dir():
+                raise JobError(f"{uri} is no directory.")
+            return Mount(mounted, target)
+        (base / target).mkdir(parents=True)
         if source["S3DataType"] == "S3Prefix":
             storage.download(uri, base / target, region)
         else:
-            storage.download_file(uri, base / target / uri.rpartition("/")[2], region)
+            name = (storage.local_path(uri) or PurePosixPath(uri)).name
+            storage.download_file(uri, base / target / name, region)
     except JobError as error:
         raise _not_found(uri, error) from error
     return None

@@ -15,7 +15,7 @@ from local_sagemaker.errors import JobError
 from local_sagemaker.runners import Mount
 
 from .conftest import ROLE, Local, unique, wait_for
-from .hosted import VERSION, ask, config, endpoint, log_of, packed, remove, variant
+from .hosted import VERSION, ask, config, endpoint, log_of, packed, remove, settled, variant
 
 # Adds its own name to what it is sent.
 STAGE = """
@@ -82,6 +82,30 @@ def test_a_directory_of_this_machine_is_served_also_when_the_container_is_starte
     assert len(after & before) == 1
     remove(local, deployed)
     assert (data / "serve.py").is_file()
+
+
+def test_model_data_in_s3(local: Local, data: Path) -> None:
+    s3, bucket = local.client("s3"), unique("models")
+    s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    s3.upload_file(str(data.parent / "model.tar.gz"), bucket, "packed/model.tar.gz")
+    s3.upload_file(str(data / "serve.py"), bucket, "plain/serve.py")
+    for container in (
+        {"ModelDataUrl": f"s3://{bucket}/packed/model.tar.gz"},
+        {"ModelDataSource": source(f"s3://{bucket}/plain/")},
+    ):
+        name = unique("model")
+        container = {"Image": "process", "Environment": {"VERSION": "v1"}, **container}
+        local.sagemaker.create_model(ModelName=name, PrimaryContainer=container, ExecutionRoleArn=ROLE)
+        deployed = endpoint(local, config(local, variant(name)))
+        assert ask(local, deployed).startswith("v1 ")
+        remove(local, deployed)
+    name = unique("model")
+    nowhere = {"Image": "process", "ModelDataUrl": f"s3://{bucket}/nowhere.tar.gz"}
+    local.sagemaker.create_model(ModelName=name, PrimaryContainer=nowhere, ExecutionRoleArn=ROLE)
+    failed = unique("endpoint")
+    local.sagemaker.create_endpoint(EndpointName=failed, EndpointConfigName=config(local, variant(name)))
+    assert "Failed to download model data from URL" in settled(local, failed)["FailureReason"]
+    remove(local, failed)
 
 
 def test_a_model_of_a_package(local: Local, data: Path) -> None:
