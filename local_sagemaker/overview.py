@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def row(kind: Kind, record: Record) -> Row:
 
 def rows(records: Records, kind: Kind) -> list[Row]:
     """Newest first."""
-    found = records.look(kind.folder, lambda record: row(kind, record))
+    found = records.look(kind.folder, partial(row, kind))
     return sorted(found, key=lambda item: item.created, reverse=True)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +54,9 @@ def prune(records: Records, logs: LogStore, state: Path, older_than_s: float, dr
 def _jobs(records: Records, before: float) -> list[tuple[str, str]]:
     """Kind and name of the jobs that go."""
     going: list[tuple[str, str]] = []
-    tuning = {item.name for item in records.look("tuning-jobs", lambda record: row(KINDS["tuning-jobs"], record))}
+    tuning = {item.name for item in records.look("tuning-jobs", partial(row, KINDS["tuning-jobs"]))}
     for kind in JOBS:  # tuning jobs first
-        for item in records.look(kind, lambda record, kind=kind: row(KINDS[kind], record)):  # type: ignore[misc]
+        for item in records.look(kind, partial(row, KINDS[kind])):
             has_ended = item.ended is not None and item.ended <= before
             if has_ended and (item.tuning not in tuning or ("tuning-jobs", item.tuning) in going):
                 going.append((kind, item.name))

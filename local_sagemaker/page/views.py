@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from operator import itemgetter
 from typing import Any
 
 from starlette.requests import Request
@@ -46,7 +47,7 @@ def listed(platform: Platform, request: Request) -> dict[str, Any]:
     ]
     counts = {}
     for folder, other in KINDS.items():
-        statuses: list[str] = platform.records.look(folder, lambda record, member=other.status: record[member])  # type: ignore[misc]
+        statuses = platform.records.look(folder, itemgetter(other.status))
         counts[folder] = {status: statuses.count(status) for status in sorted(set(statuses))}
     return {
         "rows": [asdict(item) for item in found[offset : offset + limit]],
@@ -123,7 +124,8 @@ def log(platform: Platform, request: Request) -> dict[str, Any]:
     else:
         window = platform.logs.backward(group, stream, size, _TAIL_BYTES)[-LOG_LINES:]
         start = window[0].start if window else 0
-    lines, end = [], start
+    lines: list[list[Any]] = []
+    end = start
     for event in platform.logs.forward(group, stream, start):
         if len(lines) == LOG_LINES or end - start > LOG_SEARCHED:
             break

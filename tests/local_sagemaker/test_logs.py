@@ -131,7 +131,7 @@ sys.stdout.buffer.write(bytes(range(256)) * 1000 + b"without an end")
     (stream,) = logs.describe_log_streams(logGroupName=GROUP, logStreamNamePrefix=name)["logStreams"]
     total, short, token, last = 0, 0, None, ""
     while True:
-        more = {"nextToken": token} if token else {}
+        more: dict[str, str] = {"nextToken": token} if token else {}
         page = logs.get_log_events(
             logGroupName=GROUP, logStreamName=stream["logStreamName"], startFromHead=True, **more
         )
