@@ -118,8 +118,6 @@ def serve(settings: Settings, port: int) -> None:
     _hold(settings.state)
     with _listen(port) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        if os.environ.get("AWS_ENDPOINT_URL") == url:  # from a shell that speaks to this server; its S3 is elsewhere
-            del os.environ["AWS_ENDPOINT_URL"]
         description = settings.state / "server.json"
 
         def on_ready() -> None:
