@@ -111,9 +111,10 @@ class MultiModel:
     def _instance(self, route: Route) -> _Instance:
         key = (route.base, route.url)
         with self._lock:
-            if key not in self._instances:  # and one that was there before it has ended
-                for other in [other for other in self._instances if other[0] == route.base]:
-                    del self._instances[other]
+            if key not in self._instances:  # and those that have ended, or were started again, are forgotten
+                for other in list(self._instances):
+                    if other[0] == route.base or not other[0].is_dir():
+                        del self._instances[other]
                 self._instances[key] = _Instance()
             return self._instances[key]
 

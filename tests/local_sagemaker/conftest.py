@@ -39,6 +39,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # a head and a small body are two packets, and the second would wait 40 ms
     def answer(self, status, body=b"", **headers):
         self.send_response(status)
         for name, value in {**headers, "Content-Length": str(len(body))}.items():

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
+import urllib3
 from botocore.exceptions import ClientError
 
 from . import hosted
@@ -146,6 +147,14 @@ def test_a_failure_lies_where_it_was_said(
 def test_a_request_that_cannot_be(local: Local, name: str, given: dict[str, Any], message: str) -> None:
     with pytest.raises(local.client("sagemaker-runtime").exceptions.ValidationError, match=message):
         local.client("sagemaker-runtime").invoke_endpoint_async(**{"EndpointName": name, **given})
+
+
+def test_a_number_that_is_none(local: Local, name: str) -> None:
+    """On the wire; no client sends it."""
+    headers = {"X-Amzn-SageMaker-InputLocation": "s3://a/b", "X-Amzn-SageMaker-InvocationTimeoutSeconds": "soon"}
+    answer = urllib3.request("POST", f"{local.url}/endpoints/{name}/async-invocations", headers=headers)
+    assert (answer.status, answer.headers["x-amzn-ErrorType"]) == (400, "SerializationException")
+    assert "invocationTimeoutSeconds" in answer.json()["message"]
 
 
 def test_each_kind_of_endpoint_has_its_own_operation(local: Local, name: str, directory: Path) -> None:

@@ -43,6 +43,8 @@ class Multi(Handler):
                 time.sleep(0.02)
         if text is None:
             self.answer(404, b"no such model")
+        elif body == b"die":
+            os._exit(7)
         elif body == b"refuse":
             self.answer(400, b"no dog")
         else:
@@ -162,6 +164,21 @@ def test_a_model_that_the_container_forgot_is_loaded_again(local: Local, name: s
     ask(local, name, "forgotten.tar.gz", b"forget")
     assert ask(local, name, "forgotten.tar.gz") == "forgotten of forgotten.tar.gz, loaded forgotten"
     assert work(local, name) == ["load forgotten", "load forgotten"]
+
+
+def test_a_container_that_was_started_again_loads_its_models_again(local: Local, name: str) -> None:
+    ask(local, name, "one.tar.gz")
+    ask(local, name, "two.tar.gz")
+    with pytest.raises(ClientError, match=r"\(ModelError\).*did not answer"):
+        ask(local, name, "one.tar.gz", b"die")
+
+    def again() -> str:
+        try:
+            return ask(local, name, "two.tar.gz")
+        except ClientError as error:
+            return str(error)
+
+    wait_for(again, lambda answer: answer == "two of two.tar.gz, loaded two")
 
 
 @pytest.mark.parametrize(
