@@ -144,8 +144,10 @@ class Records:
             self.version += 1
 
     def delete(self, kind: str, name: str) -> None:
-        """Removes a record and all that lies beside it."""
+        """Removes a record and all that lies beside it; nothing where somebody else was quicker."""
         with self._lock:
+            if name not in self._records.get(kind, {}):
+                return
             directory = self.directory(kind, name)
             # Out of the way first, in one step: the name may be taken again while the files are being removed.
             removed = directory.with_name(f".deleted-{uuid4().hex}")
