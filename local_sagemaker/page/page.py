@@ -34,7 +34,7 @@ HEADERS = {
     "Cache-Control": "no-cache",
 }
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
-_FILES = files("local_sagemaker.page") / "static"
+_FILES = files("local_sagemaker.page")
 _BOOT = f"{time.time_ns():x}"  # versions of different servers are different
 
 log = logging.getLogger(__name__)
