@@ -63,7 +63,7 @@ def batches(size: Record | None, count: int) -> list[int]:
 
 
 def summary(variant: Record, current: int) -> Record:
-    """ProductionVariantSummary of DescribeEndpoint, and PendingProductionVariantSummary."""
+    """ProductionVariantSummary of DescribeEndpoint."""
     shown = {
         "VariantName": _name(variant),
         "DeployedImages": [
@@ -78,7 +78,13 @@ def summary(variant: Record, current: int) -> Record:
     if "ServerlessConfig" in variant:
         shown |= {"CurrentInstanceCount": 0, "DesiredInstanceCount": 0}
         shown |= {f"{when}ServerlessConfig": variant["ServerlessConfig"] for when in ("Current", "Desired")}
-    return shown | {key: variant[key] for key in ("InstanceType", "RoutingConfig") if key in variant}
+    return shown | {key: variant[key] for key in ("RoutingConfig",) if key in variant}
+
+
+def pending_summary(variant: Record, current: int, status: Record) -> Record:
+    """PendingProductionVariantSummary."""
+    more: Record = {key: variant[key] for key in ("InstanceType", "AcceleratorType") if key in variant}
+    return {**summary(variant, current), **more, "VariantStatus": [status]}
 
 
 def _check_rolling(policy: Record, variants: list[Record]) -> None:

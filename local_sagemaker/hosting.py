@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -116,7 +118,7 @@ class Hosting:
             endpoint = self._endpoints.get(record["EndpointName"])
         counts = endpoint.counts() if endpoint else {}
         current = record["_Deployment"]
-        shown = {**record, **_shown(current, counts)}
+        shown = {**record, **_shown(current, counts, deployment.summary)}
         if "DataCaptureConfig" in current:
             shown["DataCaptureConfig"] = _capture(current["DataCaptureConfig"])
         if "AsyncInferenceConfig" in current:
@@ -127,7 +129,7 @@ class Hosting:
             shown["PendingDeploymentSummary"] = {
                 "EndpointConfigName": pending["EndpointConfigName"],
                 "StartTime": pending["StartTime"],
-                **_shown(pending, counts, {"VariantStatus": [status]}),
+                **_shown(pending, counts, partial(deployment.pending_summary, status=status)),
             }
         return shown
 
@@ -142,7 +144,9 @@ class Hosting:
                 with self._records.edit(KIND, name) as edited:
                     if status in ("RollingBack", "UpdateRollbackFailed"):
                         edited.pop("_Pending", None)  # the whole old fleet comes back, so the rollback succeeds
-                    if status != "Creating" and "_Pending" not in edited:
+                    if "_Pending" in edited:
+                        edited["_Pending"].pop("VariantStatus", None)  # its fleet is made anew
+                    elif status != "Creating":
                         edited["EndpointStatus"] = "SystemUpdating"
                 self._new(name).create()
 
@@ -193,14 +197,11 @@ def _new_id() -> str:
     return f"d-{uuid4().hex[:12]}"
 
 
-def _shown(deployed: Record, counts: dict[str, dict[str, int]], more: Record | None = None) -> Record:
+def _shown(deployed: Record, counts: dict[str, dict[str, int]], summary: Callable[[Record, int], Record]) -> Record:
     running = counts.get(deployed["Id"], {})
     groups = {"ProductionVariants": deployed["Variants"], "ShadowProductionVariants": deployed["ShadowVariants"]}
     return {
-        member: [
-            {**deployment.summary(variant, running.get(variant["VariantName"], 0)), **(more or {})}
-            for variant in variants
-        ]
+        member: [summary(variant, running.get(variant["VariantName"], 0)) for variant in variants]
         for member, variants in groups.items()
         if variants
     }

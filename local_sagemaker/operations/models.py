@@ -38,12 +38,6 @@ def containers(platform: Platform, record: Record, region: str) -> list[Record]:
     ]
 
 
-def container(record: Record) -> Record:
-    """The one container of a model."""
-    one: Record = record["PrimaryContainer"] if "PrimaryContainer" in record else record["Containers"][0]
-    return one
-
-
 def delete(platform: Platform, call: Call) -> dict[str, Any]:
     RESOURCE.find(platform, call.parameters["ModelName"], call.region)
     platform.records.delete(RESOURCE.kind, call.parameters["ModelName"])

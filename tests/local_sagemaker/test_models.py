@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import socket
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,14 @@ from botocore.exceptions import ClientError
 
 from local_sagemaker import model_data
 from local_sagemaker.errors import JobError
-from local_sagemaker.runners import Mount
+from local_sagemaker.hosting import Hosting
+from local_sagemaker.logs import LogStore
+from local_sagemaker.records import Records
+from local_sagemaker.runners import Mount, Runners
+from local_sagemaker.settings import Settings
 
 from .conftest import ROLE, Local, unique, wait_for
-from .hosted import VERSION, ask, config, endpoint, log_of, packed, remove, settled, variant
+from .hosted import VERSION, ask, config, deployment_of, endpoint, log_of, packed, remove, settled, variant
 
 # Adds its own name to what it is sent.
 STAGE = """
@@ -94,8 +99,8 @@ def test_model_data_in_s3(local: Local, data: Path) -> None:
         {"ModelDataSource": source(f"s3://{bucket}/plain/")},
     ):
         name = unique("model")
-        container = {"Image": "process", "Environment": {"VERSION": "v1"}, **container}
-        local.sagemaker.create_model(ModelName=name, PrimaryContainer=container, ExecutionRoleArn=ROLE)
+        complete = {"Image": "process", "Environment": {"VERSION": "v1"}, **container}
+        local.sagemaker.create_model(ModelName=name, PrimaryContainer=complete, ExecutionRoleArn=ROLE)
         deployed = endpoint(local, config(local, variant(name)))
         assert ask(local, deployed).startswith("v1 ")
         remove(local, deployed)
@@ -106,6 +111,20 @@ def test_model_data_in_s3(local: Local, data: Path) -> None:
     local.sagemaker.create_endpoint(EndpointName=failed, EndpointConfigName=config(local, variant(name)))
     assert "Failed to download model data from URL" in settled(local, failed)["FailureReason"]
     remove(local, failed)
+
+
+def test_model_data_that_does_not_arrive(process_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    records, settings = Records(tmp_path / "state"), Settings(tmp_path / "state")
+    hosting = Hosting(records, LogStore(tmp_path / "logs"), Runners(process_path), settings)
+    container = {"Image": "process", "ModelDataUrl": "s3://bucket/model.tar.gz"}
+    deployed = deployment_of(container, ModelDataDownloadTimeoutInSeconds=1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.setenv(name, "any")
+        hosting.submit({"EndpointName": "e", "EndpointConfigName": "c"}, deployed, "us-east-1")
+        record = wait_for(lambda: records.get("endpoints", "e"), lambda record: record["EndpointStatus"] == "Failed")
+    assert "production variant A did not arrive within 1 s" in record["FailureReason"]
 
 
 def test_a_model_of_a_package(local: Local, data: Path) -> None:
