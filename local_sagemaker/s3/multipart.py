@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from local_sagemaker.errors import ApiError
 from local_sagemaker.s3 import objects
 from local_sagemaker.s3.body import Received
@@ -40,24 +42,28 @@ def part(s3: S3, asked: Asked) -> Given:
 def part_copy(s3: S3, asked: Asked) -> Given:
     request = asked.parameters
     _check_number(request["PartNumber"])
-    source = objects.copy_source(s3, request)
-    start, end = 0, source.size - 1
-    if "CopySourceRange" in request:
-        first, _, last = request["CopySourceRange"].removeprefix("bytes=").partition("-")
-        if not (first.isdigit() and last.isdigit() and int(first) <= int(last) <= end):
-            raise ApiError("InvalidArgument", f"Range specified is not valid for source object of size: {source.size}")
-        start, end = int(first), int(last)
+    source, stream = objects.copy_source(s3, request)
     partial = s3.store.partial(request["Bucket"])
-    with source.path.open("rb") as reading, partial.open("wb") as writing:
-        reading.seek(start)
-        left = end - start + 1
-        while left and (block := reading.read(min(left, 1 << 20))):
+    with stream, partial.open("wb") as writing:
+        start, left = _source_range(request, source.size)
+        stream.seek(start)
+        while left and (block := stream.read(min(left, 1 << 20))):
             writing.write(block)
             left -= len(block)
-    with partial.open("rb") as stream:
-        received = Received(partial, partial.stat().st_size, md5(stream))
+    with partial.open("rb") as reading:
+        received = Received(partial, partial.stat().st_size, md5(reading))
     s3.uploads.add(request["Bucket"], request["Key"], request["UploadId"], request["PartNumber"], received)
     return Given({"CopyPartResult": {"ETag": received.etag, "LastModified": source.modified}})
+
+
+def _source_range(request: dict[str, Any], size: int) -> tuple[int, int]:
+    """The first byte and the number of bytes that a part is copied from. Raises ApiError."""
+    if "CopySourceRange" not in request:
+        return 0, size
+    first, _, last = request["CopySourceRange"].removeprefix("bytes=").partition("-")
+    if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last) < size):
+        raise ApiError("InvalidArgument", f"Range specified is not valid for source object of size: {size}")
+    return int(first), int(last) - int(first) + 1
 
 
 def _check_number(number: int) -> None:

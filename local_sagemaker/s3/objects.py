@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import parse_qsl, unquote
 
 from local_sagemaker.errors import ApiError
@@ -62,7 +63,17 @@ def conditions(request: dict[str, Any]) -> tuple[str | None, bool]:
 
 def get(s3: S3, asked: Asked) -> Given:
     request = asked.parameters
-    found = s3.store.get(request["Bucket"], request["Key"])
+    found, stream = s3.store.open(request["Bucket"], request["Key"])
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(stream)
+        given = _got(request, found, stream)
+        if asked.operation == "HeadObject":
+            return Given(given.members, given.status)
+        stack.pop_all()  # whoever sends the bytes closes the stream
+        return given
+
+
+def _got(request: dict[str, Any], found: Stored, stream: BinaryIO) -> Given:
     check_conditions(request, found)
     start, length, is_part = _range(request, found)
     members = _members(request, found, whole=not is_part)
@@ -72,12 +83,8 @@ def get(s3: S3, asked: Asked) -> Given:
     for name in KEPT:
         if f"Response{name}" in request:
             members[name] = request[f"Response{name}"]
-    status = 206 if is_part else 200
-    if asked.operation == "HeadObject":
-        return Given(members, status)
-    stream = found.path.open("rb")
     stream.seek(start)
-    return Given(members, status, Content(stream, length))
+    return Given(members, 206 if is_part else 200, Content(stream, length))
 
 
 def check_conditions(request: dict[str, Any], found: Stored, of: str = "") -> None:
@@ -152,7 +159,12 @@ def _members(request: dict[str, Any], found: Stored, whole: bool) -> dict[str, A
 
 def copy(s3: S3, asked: Asked) -> Given:
     request = asked.parameters
-    source = copy_source(s3, request)
+    source, stream = copy_source(s3, request)
+    with stream:
+        return _copied(s3, request, source, stream)
+
+
+def _copied(s3: S3, request: dict[str, Any], source: Stored, stream: BinaryIO) -> Given:
     replaces = request.get("MetadataDirective", "COPY") == "REPLACE"
     if source.path == _path(s3, request["Bucket"], request["Key"]) and not replaces:
         raise ApiError(
@@ -168,27 +180,32 @@ def copy(s3: S3, asked: Asked) -> Given:
         about["Tags"] = given["Tags"]
     if_match, only_new = conditions(request)
     partial = s3.store.partial(request["Bucket"])
-    shutil.copyfile(source.path, partial)
+    with partial.open("wb") as writing:
+        shutil.copyfileobj(stream, writing, 1 << 20)
     about["ETag"] = source.etag
     if "Parts" in source.about or source.etag.endswith('-1"'):
-        with partial.open("rb") as stream:  # a copy in one piece has the ETag of one piece
-            about["ETag"] = f'"{checksums.md5(stream)}"'
+        with partial.open("rb") as reading:  # a copy in one piece has the ETag of one piece
+            about["ETag"] = f'"{checksums.md5(reading)}"'
         about.pop("Checksums", None)
     stored = s3.store.put(request["Bucket"], request["Key"], partial, about, if_match, only_new)
     return Given({"CopyObjectResult": {"ETag": stored.etag, "LastModified": stored.modified}, **_ENCRYPTED})
 
 
-def copy_source(s3: S3, request: dict[str, Any]) -> Stored:
-    """The object that a copy begins with. Raises ApiError."""
+def copy_source(s3: S3, request: dict[str, Any]) -> tuple[Stored, BinaryIO]:
+    """The object that a copy begins with, and its bytes. Raises ApiError."""
     path, _, query = request["CopySource"].removeprefix("/").partition("?")
     if query and query != "versionId=null":
         raise ApiError("NotImplemented", "local SageMaker keeps no versions of objects.", 501)
     bucket, _, key = unquote(path).partition("/")
     if not bucket or not key:
         raise ApiError("InvalidArgument", "Copy Source must mention the source bucket and key: sourcebucket/sourcekey")
-    found = s3.store.get(bucket, key)
-    check_conditions(request, found, of="CopySource")
-    return found
+    found, stream = s3.store.open(bucket, key)
+    try:
+        check_conditions(request, found, of="CopySource")
+    except ApiError:
+        stream.close()
+        raise
+    return found, stream
 
 
 def _path(s3: S3, bucket: str, key: str) -> Any:

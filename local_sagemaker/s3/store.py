@@ -23,7 +23,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from uuid import uuid4
 
 from local_sagemaker.errors import ApiError
@@ -99,9 +99,13 @@ class Store:
         """Raises ApiError NoSuchBucket or BucketNotEmpty."""
         with self._lock:
             self.bucket(name)
-            if any(self.keys(name)):
-                raise ApiError("BucketNotEmpty", "The bucket you tried to delete is not empty", 409, BucketName=name)
-            shutil.rmtree(self._root / name)  # empty directories, at most
+            try:  # what is no object, like a link, is not lost either
+                for path in sorted((self._root / name).rglob("*"), reverse=True):
+                    path.rmdir()
+                (self._root / name).rmdir()
+            except OSError:
+                message = "The bucket you tried to delete is not empty"
+                raise ApiError("BucketNotEmpty", message, 409, BucketName=name) from None
             shutil.rmtree(self.meta(name), ignore_errors=True)
             self._odd.pop(name, None)
 
@@ -139,6 +143,7 @@ class Store:
             path = self._place(bucket, key)
             path.parent.mkdir(parents=True, exist_ok=True)
             partial.replace(path)
+            _sync(path.parent)
             if old and old.modified_ns != modified:
                 self._about_path(bucket, key, old.modified_ns).unlink(missing_ok=True)
         return self.get(bucket, key)
@@ -154,6 +159,16 @@ class Store:
         return self.put(bucket, key, partial, {"ETag": f'"{digest.hexdigest()}"'})
 
     def find(self, bucket: str, key: str) -> Stored | None:
+        with self._lock:  # so that what is known is of the bytes that are there
+            return self._find(bucket, key)
+
+    def open(self, bucket: str, key: str) -> tuple[Stored, BinaryIO]:
+        """An object and its bytes, which stay the same whatever becomes of it. Raises ApiError like `get`."""
+        with self._lock:
+            found = self.get(bucket, key)
+            return found, found.path.open("rb")
+
+    def _find(self, bucket: str, key: str) -> Stored | None:
         path = self._existing(bucket, key)
         if path is None:
             return None
@@ -294,5 +309,9 @@ def precondition_failed(condition: str) -> ApiError:
 
 
 def _sync(path: Path) -> None:
-    with path.open("rb") as stream:
-        os.fsync(stream.fileno())
+    """Returns when a file's bytes, or a directory's names, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
