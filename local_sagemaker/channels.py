@@ -40,9 +40,12 @@ def bring(base: Path, job: Record, region: str, number: int) -> tuple[Mount, ...
 
 def _takers(job: Record, source: dict[str, Any]) -> list[int]:
     """The hosts that get a channel: all of them unless it names instance groups."""
-    count = sum(group.count for group in contract.groups(job["ResourceConfig"]))
     named = source.get("InstanceGroupNames")
-    return [number for number in range(count) if not named or contract.group_of(job, number).name in named]
+    return [
+        number
+        for number in range(contract.host_count(job))
+        if not named or contract.group_of(job, number).name in named
+    ]
 
 
 def _bring_prefix(name: str, uri: str, base: Path, target: str, region: str, shard: Shard) -> list[Mount]:

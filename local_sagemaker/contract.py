@@ -38,6 +38,10 @@ def groups(resources: dict[str, Any]) -> list[Group]:
     return [Group("homogeneousCluster", resources["InstanceType"], resources.get("InstanceCount", 1))]
 
 
+def host_count(job: Record) -> int:
+    return sum(group.count for group in groups(job["ResourceConfig"]))
+
+
 def group_of(job: Record, number: int) -> Group:
     """The group of a job's host, counted from 0."""
     return [group for group in groups(job["ResourceConfig"]) for _ in range(group.count)][number]

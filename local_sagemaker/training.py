@@ -6,13 +6,14 @@ import shutil
 import threading
 from typing import Any
 
-from local_sagemaker import arns, metrics, storage, training_run, transitions
+from local_sagemaker import arns, job_record, metrics, storage, transitions
 from local_sagemaker.attempt import REASON_LIMIT
+from local_sagemaker.job_record import KIND
 from local_sagemaker.logs import LogStore
 from local_sagemaker.records import Record, Records
 from local_sagemaker.runners import Runners
 from local_sagemaker.settings import Settings
-from local_sagemaker.training_run import KIND, LOG_GROUP, OnEnd, OnMetric, TrainingRun
+from local_sagemaker.training_run import LOG_GROUP, OnEnd, OnMetric, TrainingRun
 
 __all__ = ["KILLED", "KIND", "LOG_GROUP", "REASON_LIMIT", "UNFINISHED", "TrainingJobs"]
 UNFINISHED = ("InProgress", "Stopping")
@@ -62,6 +63,8 @@ class TrainingJobs:
             "ProfilingStatus": profiling(request.get("ProfilerConfig")),
             **more,
         }
+        if "TrainingPlanArn" in request["ResourceConfig"]:  # which the summary has at its top
+            record["TrainingPlanArn"] = request["ResourceConfig"]["TrainingPlanArn"]
         if request["ResourceConfig"].get("KeepAlivePeriodInSeconds"):
             record["WarmPoolStatus"] = {"Status": "InUse"}
         transitions.enter(record, "Starting", "Starting the training job")
@@ -97,14 +100,14 @@ class TrainingJobs:
 
     def metrics(self, name: str) -> list[dict[str, Any]]:
         """Every value of a job so far, oldest first: MetricName, Value, Timestamp (seconds since 1970)."""
-        return metrics.read(training_run.values(self._records, name))
+        return metrics.read(job_record.values(self._records, name))
 
     def recover(self) -> None:
         """After a server that was killed: ends what its jobs left running and says so in their records."""
         for record in self._records.all(KIND):
             if record["TrainingJobStatus"] in UNFINISHED:
-                name, base = record["TrainingJobName"], training_run.base(self._records, record["TrainingJobName"])
-                training_run.sweep(self._runners, record, base)
+                name, base = record["TrainingJobName"], job_record.base(self._records, record["TrainingJobName"])
+                job_record.sweep(self._runners, record, base)
                 shutil.rmtree(base, ignore_errors=True)
                 with self._records.edit(KIND, name) as edited:
                     transitions.finish(edited, "Failed", "Failed", "Training job failed", KILLED)

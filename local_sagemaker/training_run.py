@@ -11,22 +11,19 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
-from local_sagemaker import contract, transitions
+from local_sagemaker import contract
 from local_sagemaker.attempt import REASON_LIMIT, Attempt
 from local_sagemaker.errors import JobError
+from local_sagemaker.job_record import KIND, JobRecord, base, sweep, values
 from local_sagemaker.logs import LogStore, LogWriter
 from local_sagemaker.metrics import MetricWatcher
 from local_sagemaker.records import Record, Records
 from local_sagemaker.runners import ENGINE_LOST, RunnerError, Runners
 from local_sagemaker.settings import Settings
 
-KIND = "training-jobs"
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 MAX_RUNTIME_S = 86400  # when the request does not say
-FULL_DISK_S = 5.0  # between two tries to write a job's end on a disk without space
 INTERNAL = "InternalServerError"  # what RetryStrategy retries
 
 OnEnd = Callable[[Record], None]
@@ -60,7 +57,8 @@ class TrainingRun:
     ) -> None:
         self._name = name
         self._region = region
-        self._records = records
+        self._record = JobRecord(records, name)
+        self._base = base(records, name)
         self._logs = logs
         self._runners = runners
         self._settings = settings
@@ -101,7 +99,7 @@ class TrainingRun:
                 return
             if self._ending in (None, Ending.INTERRUPTED):
                 self._ask(Ending.STOPPED, grace_s)
-                self._say("Stopping", "Stopping the training job", "Stopping")
+                self._record.say("Stopping", "Stopping the training job", "Stopping")
             elif time.monotonic() + grace_s < self._kill_at:
                 self._ask(self._ending, grace_s)
             self._wake.set()
@@ -112,15 +110,14 @@ class TrainingRun:
                 return False
             self._away_s = away_s
             self._ask(Ending.INTERRUPTED, self._settings.training_stop_s)
-            self._say(*Ending.INTERRUPTED.value)
+            self._record.say(*Ending.INTERRUPTED.value)
             return True
 
     def update(self, changes: Record) -> bool:
         with self._lock:
             if self._is_over or self._ending in (Ending.STOPPED, Ending.MAX_RUNTIME, Ending.MAX_WAIT):
                 return False
-            with self._records.edit(KIND, self._name) as record:
-                record.update(changes)
+            self._record.change(**changes)
             self._job.update(changes)
             if "ProfilerConfig" in changes and self._attempt:
                 self._attempt.rewrite_profiler(changes["ProfilerConfig"])
@@ -134,7 +131,7 @@ class TrainingRun:
 
     def _live(self) -> None:
         reason = self._run()
-        shutil.rmtree(base(self._records, self._name), ignore_errors=True)
+        shutil.rmtree(self._base, ignore_errors=True)
         record = self._end(reason)
         self._forget(self._name)
         if self._on_end:
@@ -148,7 +145,7 @@ class TrainingRun:
             if reason and reason.startswith(INTERNAL) and retries and self._ending is None:
                 retries -= 1
                 log.warning("training job %s is started again: %s", self._name, reason)
-                self._say("Starting", f"Starting the training job again after {reason}"[:REASON_LIMIT])
+                self._record.say("Starting", f"Starting the training job again after {reason}"[:REASON_LIMIT])
             elif self._ending is not Ending.INTERRUPTED or reason:
                 return reason
             elif not self._await_capacity():
@@ -163,10 +160,10 @@ class TrainingRun:
                 return False
             if self._away_s >= left:
                 self._ending = Ending.MAX_WAIT
-                self._say("Stopping", "Stopping the training job", "Stopping")
+                self._record.say("Stopping", "Stopping the training job", "Stopping")
                 return False
             self._ending = None
-            self._say("Starting", "Launching requested ML instances")
+            self._record.say("Starting", "Launching requested ML instances")
             return True
 
     def _try(self) -> str | None:
@@ -180,7 +177,7 @@ class TrainingRun:
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 return (
-                    f"ClientError: the disk of this machine is full ({base(self._records, self._name).parent}): "
+                    f"ClientError: the disk of this machine is full ({self._base.parent}): "
                     "free space on it, or start the server with a --state elsewhere."
                 )
             return f"{INTERNAL}: {error}"
@@ -189,20 +186,18 @@ class TrainingRun:
             return f"{INTERNAL}: {type(error).__name__}: {error}"
 
     def _work(self) -> str | None:
-        self._edit("Starting", "Preparing the instances for training")
+        self._record.enter("Starting", "Preparing the instances for training")
         self._start_time = self._start_time or time.time()
         runner = self._runners.of(self._job["AlgorithmSpecification"]["TrainingImage"])
-        place = base(self._records, self._name)
-        count = sum(group.count for group in contract.groups(self._job["ResourceConfig"]))
-        with runner.hosts(count, place, self._job["EnableNetworkIsolation"]) as hosts:
-            attempt = Attempt(self._job, place, self._region, hosts)
+        with runner.hosts(contract.host_count(self._job), self._base, self._job["EnableNetworkIsolation"]) as hosts:
+            attempt = Attempt(self._job, self._base, self._region, hosts)
             with contextlib.closing(attempt):
-                self._edit("Downloading", "Downloading input data", TrainingStartTime=self._start_time)
+                self._record.enter("Downloading", "Downloading input data", TrainingStartTime=self._start_time)
                 attempt.prepare()
                 if not self._train(attempt):
                     return None
                 if attempt.code == ENGINE_LOST:
-                    sweep(self._runners, self._job, place)
+                    sweep(self._runners, self._job, self._base)
                     raise JobError(f"{INTERNAL}: the Docker engine was lost while the job ran.")
                 return self._leave(attempt)
 
@@ -219,7 +214,7 @@ class TrainingRun:
             if self._ending:
                 attempt.stop(max(0.0, self._kill_at - time.monotonic()))
             else:
-                self._edit("Training", "Training image download completed. Training in progress.")
+                self._record.enter("Training", "Training image download completed. Training in progress.")
         try:
             self._wait(attempt)
         finally:
@@ -239,7 +234,7 @@ class TrainingRun:
             with self._lock:
                 if self._ending in (None, Ending.INTERRUPTED):
                     self._ask(ending, grace_s)
-                    self._say("Stopping", "Stopping the training job", "Stopping")
+                    self._record.say("Stopping", "Stopping the training job", "Stopping")
             attempt.wait(None, grace_s)
 
     def _leave(self, attempt: Attempt) -> str | None:
@@ -247,7 +242,7 @@ class TrainingRun:
         with self._lock:
             is_interrupted = self._ending is Ending.INTERRUPTED
             if not is_interrupted:
-                self._say("Uploading", "Uploading generated training model")
+                self._record.say("Uploading", "Uploading generated training model")
                 self._is_uploading = True
         if is_interrupted:
             attempt.keep_checkpoints()
@@ -266,59 +261,18 @@ class TrainingRun:
         return self._logs.writer(LOG_GROUP, f"{self._name}/{host}-{self._stamp}", self._metrics.feed)
 
     def _end(self, reason: str | None) -> Record:
-        while True:
-            try:
-                with self._lock, self._records.edit(KIND, self._name) as record:
-                    self._is_over = True
-                    record["FinalMetricDataList"] = self._metrics.final()
-                    if "WarmPoolStatus" in record:
-                        record["WarmPoolStatus"] = {"Status": "Terminated", "ResourceRetainedBillableTimeInSeconds": 0}
-                    if reason is not None:
-                        transitions.finish(record, "Failed", "Failed", "Training job failed", reason[:REASON_LIMIT])
-                    elif self._ending is not None:
-                        transitions.finish(record, "Stopped", *self._ending.value)
-                    else:
-                        transitions.finish(record, "Completed", "Completed", "Training job completed")
-                return record
-            except OSError as error:
-                log.warning("the end of training job %s cannot be written: %s", self._name, error)
-                time.sleep(FULL_DISK_S)
+        with self._lock:
+            self._is_over = True
+        last = self._metrics.final()
+        if reason is not None:
+            return self._record.finish("Failed", "Failed", "Training job failed", reason[:REASON_LIMIT], last)
+        if self._ending is not None:
+            return self._record.finish("Stopped", *self._ending.value, None, last)
+        return self._record.finish("Completed", "Completed", "Training job completed", None, last)
 
     def _enter(self, secondary: str, message: str) -> bool:
         """Begins a status unless the job was asked to end."""
         with self._lock:
             if self._ending is None:
-                self._edit(secondary, message)
+                self._record.enter(secondary, message)
             return self._ending is None
-
-    def _say(self, secondary: str, message: str, status: str | None = None) -> None:
-        """Begins a status; a disk that is full must not keep a job from its end."""
-        try:
-            self._edit(secondary, message, status)
-        except OSError as error:
-            log.warning("training job %s is %s, which cannot be written: %s", self._name, secondary, error)
-
-    def _edit(self, secondary: str, message: str, status: str | None = None, **members: Any) -> None:
-        with self._records.edit(KIND, self._name) as record:
-            record.update(members)
-            if status:
-                record["TrainingJobStatus"] = status
-            transitions.enter(record, secondary, message)
-
-
-def base(records: Records, name: str) -> Path:
-    """The directory below which each host of a job has its private one."""
-    return records.directory(KIND, name) / "ml"
-
-
-def values(records: Records, name: str) -> Path:
-    """Every value of a job's metrics, as JSON lines."""
-    return records.directory(KIND, name) / "metrics.jsonl"
-
-
-def sweep(runners: Runners, job: Record, place: Path) -> None:
-    """Ends what is left of a job's hosts, and their network."""
-    count = sum(group.count for group in contract.groups(job["ResourceConfig"]))
-    for number in range(count):
-        runners.sweep(job["AlgorithmSpecification"]["TrainingImage"], place / f"algo-{number + 1}")
-    runners.sweep(job["AlgorithmSpecification"]["TrainingImage"], place)

@@ -10,8 +10,9 @@ from local_sagemaker.runners import PROCESS_IMAGE
 from local_sagemaker.training_run import MAX_RUNTIME_S
 
 MOST_HOSTS = 8  # of one job: they share one machine
-# A channel or the platform itself is there.
-_TAKEN = ("", "input", "code")
+# Below /opt/ml, what the platform fills, and what it packs.
+_FILLED = ("input", "code")
+_PACKED = ("model", "output/data")
 
 WITHOUT_EFFECT = (
     "RoleArn",
@@ -141,8 +142,11 @@ def _check_times(request: dict[str, Any], resources: dict[str, Any]) -> None:
 
 
 def _check_place(member: str, path: str | None) -> None:
+    """Of a LocalPath: checkpoints have a place of their own, what is only read may lie among the artifacts."""
     if path is None:
         return
     inner = contract.below(path)
-    if not f"{path}/".startswith(contract.OPT_ML) or ".." in path.split("/") or inner.partition("/")[0] in _TAKEN:
+    taken = (*_FILLED, *_PACKED) if member == "CheckpointConfig" else _FILLED
+    is_taken = inner in ("", "output") or any(f"{inner}/".startswith(f"{place}/") for place in taken)
+    if not f"{path}/".startswith(contract.OPT_ML) or ".." in path.split("/") or is_taken:
         raise errors.not_done_here(f"{member}.LocalPath {path}, only places of its own below /opt/ml")

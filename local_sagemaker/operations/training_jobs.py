@@ -13,7 +13,7 @@ from local_sagemaker.records import Record
 from local_sagemaker.support import Support
 from local_sagemaker.training import KIND, UNFINISHED, profiling
 
-__all__ = ["HANDLERS", "REFUSED", "SUPPORT", "WITHOUT_EFFECT", "check", "interrupt"]
+__all__ = ["HANDLERS", "SUPPORT", "check", "interrupt"]
 
 RESOURCE = Resource(
     KIND, "TrainingJobName", "TrainingJobSummaries",
@@ -41,7 +41,7 @@ def list_(platform: Platform, call: Call) -> dict[str, Any]:
         record
         for record in platform.records.all(KIND)
         if (pool is None or record.get("WarmPoolStatus", {}).get("Status") == pool)
-        and (plan is None or record["ResourceConfig"].get("TrainingPlanArn") == plan)
+        and (plan is None or record.get("TrainingPlanArn") == plan)
     ]
     return RESOURCE.listed(found, call)
 

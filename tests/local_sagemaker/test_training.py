@@ -12,6 +12,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from local_sagemaker.metrics import MetricWatcher, read
+from local_sagemaker.process import HANDED_ON, ProcessRunner
+from local_sagemaker.runners import Work
 
 from .conftest import Local, channel, left_over, wait_for
 
@@ -74,7 +76,7 @@ print(json.dumps({
     assert environment["AWS_REGION"] == "eu-west-1"
     assert environment["MY_SETTING"] == "1"
     assert environment["SAGEMAKER_BASE_DIR"] == seen["cwd"]
-    allowed = {"PATH", "HOME", "LANG", "TMPDIR", "LC_CTYPE", "MY_SETTING"}
+    allowed = {"PATH", "HOME", "LANG", "TMPDIR", "LC_CTYPE", "MY_SETTING", *HANDED_ON}
     assert {key for key in environment if not key.startswith(("TRAINING_JOB_", "AWS_REGION", "SAGEMAKER_"))} <= allowed
     assert not Path(environment["TMPDIR"]).exists()
     assert list(seen["hyperparameters"]) == ["code"]
@@ -234,6 +236,8 @@ while not path.exists() or json.loads(path.read_text()).get("ProfilingIntervalIn
     name = local.train(code, ResourceConfig={**resources, "KeepAlivePeriodInSeconds": 60})
     local.printed(name, "ready")
     assert local.sagemaker.describe_training_job(TrainingJobName=name)["WarmPoolStatus"] == {"Status": "InUse"}
+    plan = "arn:aws:sagemaker:eu-west-1:000000000000:training-plan/mine"
+    assert local.sagemaker.list_training_jobs(TrainingPlanArnEquals=plan)["TrainingJobSummaries"] == []
     in_use = local.sagemaker.list_training_jobs(WarmPoolStatusEquals="InUse", NameContains=name)
     assert [job["TrainingJobName"] for job in in_use["TrainingJobSummaries"]] == [name]
     local.sagemaker.update_training_job(
@@ -270,6 +274,20 @@ def test_an_uncompressed_model(local: Local) -> None:
     assert (model / "a" / "w").read_text() == "w"
 
 
+def test_a_job_on_this_machine_gets_the_servers_gpus(
+    process_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    monkeypatch.delenv("NVIDIA_VISIBLE_DEVICES", raising=False)
+    (tmp_path / "input" / "config").mkdir(parents=True)
+    code = 'import os; print(os.environ["CUDA_VISIBLE_DEVICES"], "NVIDIA_VISIBLE_DEVICES" in os.environ)'
+    (tmp_path / "input" / "config" / "hyperparameters.json").write_text(json.dumps({"code": code}))
+    printed: list[bytes] = []
+    running = ProcessRunner(process_path).start(Work("job", "process", "train", tmp_path), printed.append)
+    assert running.wait(60) == 0
+    assert b"".join(printed) == b"1 False\n"
+
+
 def test_a_name_is_used_once(local: Local) -> None:
     name = local.train("pass")
     with pytest.raises(local.sagemaker.exceptions.ResourceInUse, match=name):
@@ -296,6 +314,7 @@ def test_an_unknown_job_is_refused_as_aws_does(local: Local) -> None:
             "only places of its own below /opt/ml",
         ),
         ({"CheckpointConfig": {"S3Uri": "file:///tmp", "LocalPath": "/opt/ml/input/data"}}, "places of its own"),
+        ({"CheckpointConfig": {"S3Uri": "file:///tmp", "LocalPath": "/opt/ml/model/kept"}}, "places of its own"),
         ({"DebugHookConfig": {"S3OutputPath": "file:///tmp", "LocalPath": "/etc"}}, "DebugHookConfig.LocalPath /etc"),
         (
             {"TensorBoardOutputConfig": {"S3OutputPath": "file:///tmp", "LocalPath": "/opt/ml/../x"}},
