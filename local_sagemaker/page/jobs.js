@@ -133,7 +133,7 @@ export class Endpoint extends Detail {
     ];
     const invoke = `aws sagemaker-runtime invoke-endpoint --endpoint-name ${this.name} --body fileb://FILE answer`;
     return [
-      values("Ask it", [["URL", copyable(`${location.origin}/endpoints/${this.name}/invocations`)], ["Shell", copyable(invoke)]]),
+      record.EndpointStatus !== "Failed" && values("Ask it", [["URL", copyable(`${location.origin}/endpoints/${this.name}/invocations`)], ["Shell", copyable(invoke)]]),
       variants.length > 0 && h("section", {"data-key": "variants"}, h("h2", {}, "Variants"),
         h("table", {class: "rows"},
           h("thead", {}, h("tr", {}, ["Name", "Instances", "Weight", "Image"].map((title) => h("th", {scope: "col"}, title)))),

@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from .conftest import Local, training_request
+from .conftest import Local, training_request, unique
 from .test_endpoints import ECHO
 from .test_tuning import create, request
 
@@ -180,6 +180,55 @@ def test_an_endpoint_is_deleted(server: Local, page: Page) -> None:
     page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     page.goto(f"{server.url}/#/endpoints")
     expect(page.get_by_text("0 in all")).to_be_visible()
+
+
+def test_a_transform_job_is_stopped(server: Local, page: Page, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "record").write_text("x")
+    slow = """
+class Slow(Handler):
+    def do_POST(self):
+        print("asked", flush=True)
+        time.sleep(600)
+serve(Slow)
+"""
+    model, name = server.deploy(slow), unique("transform")
+    server.sagemaker.create_transform_job(
+        TransformJobName=name,
+        ModelName=model,
+        TransformInput={
+            "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": (tmp_path / "in").as_uri()}}
+        },
+        TransformOutput={"S3OutputPath": (tmp_path / "out").as_uri()},
+        TransformResources={"InstanceType": "ml.m5.large", "InstanceCount": 1},
+    )
+    page.goto(f"{server.url}/#/transform-jobs")
+    page.get_by_role("link", name=name).click()
+    expect(page.get_by_role("log")).to_contain_text("asked")
+    expect(page.get_by_text((tmp_path / "out").as_uri(), exact=True)).to_be_visible()
+    page.get_by_role("button", name="Stop", exact=True).click()
+    page.get_by_role("dialog").get_by_role("button", name="Stop").click()
+    expect(page.locator(".head .badge")).to_have_text("Stopped")
+    server.settled(model)
+    server.sagemaker.delete_endpoint(EndpointName=model)
+
+
+def test_a_model_package_shows_its_approval(server: Local, page: Page) -> None:
+    group = unique("group")
+    server.sagemaker.create_model_package_group(ModelPackageGroupName=group)
+    specification = {
+        "Containers": [{"Image": "process", "ModelDataUrl": "file:///models/a.tar.gz"}],
+        "SupportedContentTypes": ["text/csv"],
+        "SupportedResponseMIMETypes": ["text/csv"],
+    }
+    arn = server.sagemaker.create_model_package(ModelPackageGroupName=group, InferenceSpecification=specification)
+    page.goto(server.url)
+    page.get_by_role("link", name=f"{group}/1").click()
+    expect(page.get_by_text("file:///models/a.tar.gz", exact=True)).to_be_visible()
+    approval = page.locator(".facts .badge")
+    expect(approval).to_have_text("PendingManualApproval")
+    server.sagemaker.update_model_package(ModelPackageArn=arn["ModelPackageArn"], ModelApprovalStatus="Approved")
+    expect(approval).to_have_text("Approved")
 
 
 def test_it_is_dark_where_the_system_is(server: Local, page: Page) -> None:
