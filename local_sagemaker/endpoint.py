@@ -145,7 +145,7 @@ class Endpoint:
         (variant,), before = green.deployment["Variants"], _wanted(blue)
         name, count = variant["VariantName"], variant["DesiredCount"]
         for number in deployment.batches(policy["MaximumBatchSize"], count):
-            green.scale({name: number}, deadline)
+            green.scale({**_wanted(green), name: number}, deadline)
             self._say("ActivatingTraffic")
             self._shift(mixed([(blue, 1.0)], green, number / count))
             self._bake(policy["WaitIntervalInSeconds"], deadline)

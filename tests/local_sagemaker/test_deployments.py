@@ -274,3 +274,16 @@ def test_a_deployment_that_aws_refuses(local: Local, given: dict[str, Any], mess
     name = config(local, variant(model(local)))
     with pytest.raises(ClientError, match=message):
         local.sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name, DeploymentConfig=given)
+
+
+def test_a_rolling_update_brings_the_shadow_too(local: Local) -> None:
+    shadow = variant(model(local), VariantName="S")
+    old = config(local, variant(model(local), InitialInstanceCount=2), ShadowProductionVariants=[shadow])
+    name = endpoint(local, old)
+    new_variant = variant(model(local, version="v2"), InitialInstanceCount=2)
+    update(local, name, config(local, new_variant, ShadowProductionVariants=[shadow]), DeploymentConfig=ROLLING)
+    described = settled(local, name)
+    assert described["EndpointStatus"] == "InService", described
+    assert [item["CurrentInstanceCount"] for item in described["ShadowProductionVariants"]] == [1]
+    assert {ask(local, name).split()[0] for _ in range(4)} == {"v2"}
+    remove(local, name)
