@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from classifier.config import MODELS
 from classifier.errors import InputError
-from classifier.images import Preprocessing
+from classifier.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     import torch

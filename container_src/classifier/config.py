@@ -15,6 +15,9 @@ from typing import Any
 from classifier.errors import InputError
 
 MODELS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+MODES = ("train", "embed", "search")
+# What `embed` keeps of an augmented photograph where `views` asks for another view in every epoch.
+DEFAULT_VIEWS = 4
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,12 @@ def _hyperparameter(
 class Config:
     """The hyperparameters of one training job. A field `learning_rate` is the hyperparameter `learning-rate`."""
 
+    mode: str = _hyperparameter(
+        "train",
+        "what the job does: `train` a model, `embed` the photographs (a frozen backbone's features, for the channel "
+        "`features` of later jobs), or `search` (many trials in one job)",
+        choices=MODES,
+    )
     model: str = _hyperparameter("resnet18", "backbone", choices=MODELS)
     weights: str = _hyperparameter(
         "pretrained",
@@ -59,6 +68,13 @@ class Config:
     weight_decay: float = _hyperparameter(0.01, "decoupled (adamw) or L2 (sgd) weight decay", 0.0, 1.0)
     label_smoothing: float = _hyperparameter(0.0, "share of the target spread over all classes", 0.0, 0.9)
     augment: bool = _hyperparameter(False, "random crops and mirrored photographs in training")
+    views: int = _hyperparameter(
+        0,
+        "distinct augmentations of each training photograph, used in turn, one an epoch; 0 makes another one in every "
+        f"epoch, of which features keep {DEFAULT_VIEWS}",
+        0,
+        64,
+    )
     seed: int = _hyperparameter(0, "seed of every random choice", 0, 2**31 - 1)
     early_stopping_patience: int = _hyperparameter(
         0, "stop after this many epochs without a better valid:accuracy; 0 never stops", 0, 1000
@@ -66,6 +82,10 @@ class Config:
     workers: int = _hyperparameter(-1, "processes that decode photographs; -1 chooses by the CPUs at hand", -1, 64)
     debug: bool = _hyperparameter(False, "record losses with smdebug and write the training report")
     save_interval: int = _hyperparameter(10, "steps between two recorded losses when debug is on", 1, 100_000)
+    data_fingerprint: str = _hyperparameter(
+        "", "when given, the fingerprint that the photographs or the features must have"
+    )
+    search: str = _hyperparameter("", "what mode=search does, as JSON: strategy, trials, objective, ranges")
 
     @classmethod
     def parse(cls, values: Mapping[str, object]) -> Config:
@@ -83,6 +103,11 @@ class Config:
                 raise InputError(f"unknown hyperparameter {name!r}: {hint}")
             parsed[known[name].name] = _convert(name, known[name], str(text))
         return cls(**parsed)
+
+    @property
+    def stored_views(self) -> int:
+        """How many views of each training photograph its features have."""
+        return (self.views or DEFAULT_VIEWS) if self.augment else 1
 
     def to_hyperparameters(self) -> dict[str, str]:
         """The form that SageMaker carries: every value a string."""
@@ -123,7 +148,7 @@ def given(namespace: argparse.Namespace) -> dict[str, str]:
 
 
 def _shown(f: Field[Any]) -> str:
-    return str(f.default).lower() if isinstance(f.default, bool) else str(f.default)
+    return str(f.default).lower() if isinstance(f.default, bool) else str(f.default) or "none"
 
 
 def _range_of(f: Field[Any]) -> str:

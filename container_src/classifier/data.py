@@ -1,21 +1,24 @@
-"""Where the examples are: splits of class folders, the class index, the fingerprint, the loaders."""
+"""Where the examples are: splits of class folders, the class index, the batches."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import DataLoader, Dataset
 
+from classifier import fingerprint as fingerprints
 from classifier import machine
 from classifier.errors import InputError
-from classifier.images import EXTENSIONS, BadImage, Preprocessing, load, load_augmented
+from classifier.fingerprint import EXTENSIONS, is_photograph
+from classifier.images import BadImage, Pixels, load, load_views
+from classifier.preprocessing import Preprocessing
+from classifier.shuffling import Shuffled
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ def find_split(name: str, root: Path, classes: Sequence[str] | None = None) -> S
     paths: list[Path] = []
     labels: list[int] = []
     for folder in folders:
-        files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS and not p.name.startswith("."))
+        files = sorted(p for p in folder.rglob("*") if is_photograph(p.relative_to(root)))
         if not files:
             raise InputError(f"the class folder {folder.name!r} of channel `{name}` holds no photograph "
                              f"({', '.join(EXTENSIONS)}): add some or remove the folder")  # fmt: skip
@@ -69,83 +72,114 @@ def find_split(name: str, root: Path, classes: Sequence[str] | None = None) -> S
     return Split(name, root, names, tuple(paths), tuple(labels))
 
 
+def find_splits(channels: Mapping[str, Path]) -> dict[str, Split]:
+    """`train`, `valid` and, where it is given, `test`, with the classes of `train`. Raises InputError as above."""
+    splits = {"train": find_split("train", channels["train"])}
+    for name in ("valid", "test"):
+        if name in channels:
+            splits[name] = find_split(name, channels[name], splits["train"].classes)
+    return splits
+
+
 def fingerprint(splits: Sequence[Split]) -> str:
-    """SHA-256 over every split's relative paths and file sizes: tells data sets apart without reading them in full."""
-    digest = hashlib.sha256()
-    for split in splits:
-        for path in split.paths:
-            digest.update(f"{split.name}/{path.relative_to(split.root)}\0{path.stat().st_size}\n".encode())
-    return digest.hexdigest()
+    """The data set's fingerprint: of names and sizes, without reading the photographs."""
+    return fingerprints.fingerprint(
+        (split.name, path.relative_to(split.root), path.stat().st_size) for split in splits for path in split.paths
+    )
 
 
 class Photographs(Dataset[tuple[torch.Tensor, int]]):
-    """Item i: (uint8 [crop, crop, 3], class index). Augmented items depend on (seed, epoch, i) alone, so that they are
-    the same whatever the number of workers."""
+    """Item i: (uint8 [crop, crop, 3], class index). Augmented items depend on (seed, view, i) alone, so that they are
+    the same whatever the number of workers. Each epoch has a view of its own, or the next of `views` in turn."""
 
-    def __init__(self, split: Split, preprocessing: Preprocessing, augment: bool = False, seed: int = 0) -> None:
-        self.split, self.preprocessing, self.augment, self.seed = split, preprocessing, augment, seed
+    def __init__(
+        self, split: Split, preprocessing: Preprocessing, augment: bool = False, seed: int = 0, views: int = 0
+    ) -> None:
+        self.split, self.preprocessing, self.augment, self.seed, self.views = split, preprocessing, augment, seed, views
         # In shared memory: worker processes that live for the whole run see the change.
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
+        self._view = torch.ones((), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
 
     def set_epoch(self, epoch: int) -> None:
         """Other augmentations in each epoch."""
-        self._epoch.fill_(epoch)
+        self._view.fill_((epoch - 1) % self.views + 1 if self.views else epoch)
 
     def __len__(self) -> int:
         return len(self.split)
 
     def __getitem__(self, i: int) -> tuple[torch.Tensor, int]:
-        path = self.split.paths[i]
-        try:
-            data = path.read_bytes()
-            if self.augment:
-                rng = random.Random(f"{self.seed}/{int(self._epoch)}/{i}")
-                pixels = load_augmented(data, self.preprocessing, rng)
-            else:
-                pixels = load(data, self.preprocessing)
-        except BadImage as error:
-            where = f"{self.split.name}/{path.relative_to(self.split.root)}"
-            raise InputError(f"the photograph {where} cannot be used: {error}; replace or remove the file") from None
-        return torch.from_numpy(pixels), self.split.labels[i]
+        views = [int(self._view)] if self.augment else []
+        return _views(self.split, i, self.preprocessing, self.seed, views)[0], self.split.labels[i]
 
 
-def loader(
-    photographs: Photographs, batch_size: int, workers: int, shuffle: bool = False, seed: int = 0
-) -> DataLoader[tuple[torch.Tensor, torch.Tensor]]:
-    """Batches (uint8 [n, crop, crop, 3], int64 [n]); the order of a shuffled one depends on (seed, epoch) alone.
+class Views(Dataset[tuple[torch.Tensor, int]]):
+    """Item i: (uint8 [views, crop, crop, 3], class index), the photograph decoded once. View k of 1 to `views` is what
+    `Photographs` shows in epoch k; without augmentation there is one."""
 
-    A shuffled loader leaves out a last batch of a single photograph: batch normalization cannot train on one.
-    """
-    # The loader's own shuffling draws from a generator that worker processes draw from too, so that the order would
-    # depend on their number. This sampler's order depends on (seed, epoch) alone.
-    sampler: DistributedSampler[Any] | None = None
-    if shuffle:
-        sampler = DistributedSampler(photographs, num_replicas=1, rank=0, seed=seed)
-    return DataLoader(
-        photographs,  # type: ignore[arg-type]  # the default collation turns the int labels into a tensor
-        batch_size,
-        sampler=sampler,
-        drop_last=shuffle and len(photographs) % batch_size == 1,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-    )
+    def __init__(self, split: Split, preprocessing: Preprocessing, augment: bool, seed: int, views: int) -> None:
+        self.split, self.preprocessing, self.seed = split, preprocessing, seed
+        self.views = range(1, views + 1) if augment else range(0)
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, i: int) -> tuple[torch.Tensor, int]:
+        return _views(self.split, i, self.preprocessing, self.seed, self.views), self.split.labels[i]
 
 
-def set_epoch(source: DataLoader[tuple[torch.Tensor, torch.Tensor]], epoch: int) -> None:
-    """Another order and other augmentations in each epoch of a shuffled loader."""
-    cast(DistributedSampler[Any], source.sampler).set_epoch(epoch)
-    cast(Photographs, source.dataset).set_epoch(epoch)
+def _views(split: Split, i: int, preprocessing: Preprocessing, seed: int, views: Sequence[int]) -> torch.Tensor:
+    """uint8 [max(1, len(views)), crop, crop, 3]; no views: the whole photograph."""
+    path = split.paths[i]
+    try:
+        data = path.read_bytes()
+        pixels: Pixels
+        if views:
+            pixels = load_views(data, preprocessing, [random.Random(f"{seed}/{view}/{i}") for view in views])
+        else:
+            pixels = load(data, preprocessing)[None]
+    except BadImage as error:
+        where = f"{split.name}/{path.relative_to(split.root)}"
+        raise InputError(f"the photograph {where} cannot be used: {error}; replace or remove the file") from None
+    return torch.from_numpy(pixels)
 
 
-def batches(
-    source: DataLoader[tuple[torch.Tensor, torch.Tensor]],
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Iterates over `source`, with the InputError of a worker process as it was raised there.
+class Batches:
+    """Batches (uint8 [n, crop, crop, 3], int64 [n]) of photographs, in order or `shuffle`d by (seed, epoch)."""
+
+    def __init__(
+        self, photographs: Photographs, batch_size: int, workers: int, shuffle: bool = False, seed: int = 0
+    ) -> None:
+        self._photographs = photographs
+        # A loader's own shuffling draws from a generator that worker processes draw from too: the order would depend
+        # on their number.
+        self._order = Shuffled(len(photographs), batch_size, seed) if shuffle else None
+        self._loader = load_batches(photographs, workers, self._order or batch_size)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Another order and other augmentations in each epoch."""
+        self._photographs.set_epoch(epoch)
+        if self._order:
+            self._order.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        return unwrapped(self._loader)
+
+
+def load_batches(dataset: Dataset[Any], workers: int, batches: Any) -> DataLoader[Any]:
+    """A loader of batches of that size, or of those indices; its worker processes live as long as it does."""
+    how = {"batch_size": batches} if isinstance(batches, int) else {"batch_sampler": batches}
+    return DataLoader(dataset, num_workers=workers, persistent_workers=workers > 0, **how)
+
+
+def unwrapped(loader: DataLoader[Any]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Iterates over `loader`, with the InputError of a worker process as it was raised there.
 
     torch raises it again with the worker's traceback for a message; the last line is the original one.
     """
     try:
-        yield from source
+        yield from loader
     except InputError as error:
         last = str(error).strip().splitlines()[-1]
         raise InputError(last.removeprefix(f"{InputError.__module__}.{InputError.__qualname__}: ")) from None

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
 
-from classifier.images import Preprocessing, normalize
 from classifier.precision import Precision
 
 
@@ -26,20 +25,21 @@ def evaluate(
     network: torch.nn.Module,
     batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
     criterion: torch.nn.Module,
-    preprocessing: Preprocessing,
+    prepare: Callable[[torch.Tensor], torch.Tensor],
     precision: Precision,
 ) -> Evaluation:
-    """Runs `network` in evaluation mode over batches of (uint8 [n, crop, crop, 3], int64 [n]).
+    """Runs `network` in evaluation mode over batches of (inputs [n, ...], classes int64 [n]).
 
-    `criterion` gives the mean loss of a batch. The network's mode is left at evaluation.
+    `prepare` makes of a batch's inputs what the network takes. `criterion` gives the mean
+    loss of a batch. The network's mode is left at evaluation.
     """
     network.eval()
     loss, seen, top5 = 0.0, 0, 0
     confusion: torch.Tensor | None = None
-    for pixels, labels in batches:
-        pixels, labels = pixels.to(precision.device, non_blocking=True), labels.to(precision.device, non_blocking=True)
+    for inputs, labels in batches:
+        inputs, labels = inputs.to(precision.device, non_blocking=True), labels.to(precision.device, non_blocking=True)
         with precision.autocast():
-            logits = network(normalize(pixels, preprocessing))
+            logits = network(prepare(inputs))
         logits = logits.float()
         classes = logits.shape[1]
         if confusion is None:

@@ -1,6 +1,6 @@
 """Bytes -> pixels: the one preprocessing of training, evaluation and serving.
 
-`load` (and its randomly cropped twin for training) is the only place where an image is decoded; its settings are a
+`load` (and its randomly cropping twin for training) is the only place where an image is decoded; its settings are a
 `Preprocessing`, which travels in the model artifact. Imports no torch, so that data sets can be checked without it.
 """
 
@@ -9,22 +9,22 @@ from __future__ import annotations
 import io
 import math
 import random
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError, WebPImagePlugin
 
 from classifier.errors import InputError
+from classifier.fingerprint import EXTENSIONS as EXTENSIONS
+from classifier.preprocessing import Preprocessing as Preprocessing
 
 if TYPE_CHECKING:
     import torch
 
 # Decoders that strangers' bytes may reach; Pillow's other plug-ins stay out of it. WebP's registers itself on import.
 FORMATS = ("JPEG", "PNG", WebPImagePlugin.WebPImageFile.format, "GIF", "BMP")
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
 # Below the 89 megapixels at which Pillow itself begins to warn; a decoded photograph of this size takes 240 MB.
 MAX_PIXELS = 80_000_000
 
@@ -34,39 +34,6 @@ Box = tuple[float, float, float, float]
 
 class BadImage(InputError):
     """Bytes that are no readable image, or more of one than we decode."""
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """`resize`: what the shorter side is scaled to; `crop`: side of the centred square kept of that; in pixels.
-
-    `mean` and `std` are of red, green, blue on a scale of 0 to 1. The defaults are ImageNet's, with which torchvision's
-    pretrained weights were trained.
-    """
-
-    resize: int
-    crop: int
-    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
-    std: tuple[float, ...] = (0.229, 0.224, 0.225)
-
-    @classmethod
-    def for_size(cls, image_size: int) -> Preprocessing:
-        """The customary margin: 256 for a crop of 224."""
-        return cls(resize=round(image_size * 8 / 7), crop=image_size)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
-        """The inverse of `to_dict`. Raises KeyError, TypeError or ValueError where a value is missing or no number."""
-        return cls(
-            int(values["resize"]),
-            int(values["crop"]),
-            tuple(float(v) for v in values["mean"]),
-            tuple(float(v) for v in values["std"]),
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """A form for JSON."""
-        return asdict(self)
 
 
 def load(data: bytes, preprocessing: Preprocessing) -> Pixels:
@@ -86,15 +53,18 @@ def load(data: bytes, preprocessing: Preprocessing) -> Pixels:
     return _pixels(image, centred(*image.size), crop)
 
 
-def load_augmented(data: bytes, preprocessing: Preprocessing, rng: random.Random) -> Pixels:
-    """As `load`, but of a random part of the image (35 to 100 % of its area), mirrored half of the time.
+def load_views(data: bytes, preprocessing: Preprocessing, rngs: Sequence[random.Random]) -> Pixels:
+    """As `load`, but for each of `rngs` a random part of the image (35 to 100 % of its area), mirrored half the time.
 
-    The scheme is that of Szegedy et al., "Going deeper with convolutions" (2014), with a milder lower bound, as most of
-    a pet's photograph is the pet.
+    The image is decoded once; uint8 [len(rngs), crop, crop, 3]. The scheme is that of Szegedy et al., "Going deeper
+    with convolutions" (2014), with a milder lower bound, as most of a pet's photograph is the pet.
     """
     image = _open(data, shorter_side=math.ceil(preprocessing.resize * 1.5))
-    pixels = _pixels(image, _random_box(*image.size, rng), preprocessing.crop)
-    return np.ascontiguousarray(pixels[:, ::-1]) if rng.random() < 0.5 else pixels
+    views = np.empty((len(rngs), preprocessing.crop, preprocessing.crop, 3), np.uint8)
+    for view, rng in zip(views, rngs, strict=True):
+        pixels = _pixels(image, _random_box(*image.size, rng), preprocessing.crop)
+        view[:] = pixels[:, ::-1] if rng.random() < 0.5 else pixels
+    return views
 
 
 def normalize(batch: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:

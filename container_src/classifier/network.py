@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-import torchvision
 from safetensors.torch import load_file
 
 from classifier.artifact import Artifact
@@ -16,13 +16,35 @@ from classifier.errors import InputError
 HEAD = "fc"
 
 
-def build(model: str, classes: int) -> torch.nn.Module:
-    """A ResNet with `classes` outputs and random weights; takes float [n, 3, h, w], gives logits [n, classes]."""
+def build(model: str, classes: int, seed: int = 0) -> torch.nn.Module:
+    """A ResNet with `classes` outputs and random weights; takes float [n, 3, h, w], gives logits [n, classes].
+
+    The backbone's weights come from torch's global generator, the head's from `seed` alone.
+    """
+    import torchvision  # takes a second, and a head on features needs none of it
+
     network: torch.nn.Module = torchvision.models.get_model(model, weights=None)
     head = network.get_submodule(HEAD)
     assert isinstance(head, torch.nn.Linear)
-    setattr(network, HEAD, torch.nn.Linear(head.in_features, classes))
+    setattr(network, HEAD, _linear(head.in_features, classes, seed))
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def head(features: int, classes: int, seed: int = 0) -> torch.nn.Module:
+    """The head of `build`, with the same first weights under the same names; takes float [n, features]."""
+    return torch.nn.Sequential(OrderedDict({HEAD: _linear(features, classes, seed)}))
+
+
+def backbone(network: torch.nn.Module) -> torch.nn.Module:
+    """`network` with its head taken off: gives pooled features [n, features]."""
+    setattr(network, HEAD, torch.nn.Identity())
+    return network
+
+
+def _linear(features: int, classes: int, seed: int) -> torch.nn.Linear:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return torch.nn.Linear(features, classes)
 
 
 def load(artifact: Artifact) -> torch.nn.Module:

@@ -5,20 +5,32 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
-from torch.utils.data import DataLoader
 
 from classifier import network as networks
 from classifier.config import Config
-from classifier.data import Photographs, batches, loader, set_epoch
 from classifier.errors import InputError
 from classifier.evaluation import Evaluation, evaluate
-from classifier.images import Preprocessing, normalize
 from classifier.precision import Precision
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+
+
+class Source(Protocol):
+    """The training split in batches of (inputs [n, ...], classes int64 [n]): pixels, or features of a frozen backbone.
+
+    Order and views depend on the seed and the epoch alone.
+    """
+
+    def set_epoch(self, epoch: int) -> None: ...
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Batch]: ...
 
 
 @dataclass(frozen=True)
@@ -70,27 +82,26 @@ class Outcome:
 def train(
     network: torch.nn.Module,
     config: Config,
-    preprocessing: Preprocessing,
-    training: Photographs,
-    valid: DataLoader[tuple[torch.Tensor, torch.Tensor]],
+    training: Source,
+    valid: Iterable[Batch],
+    prepare: Callable[[torch.Tensor], torch.Tensor],
     criterion: torch.nn.Module,
     precision: Precision,
-    workers: int,
     observers: Sequence[Observer] = (),
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Outcome:
     """Trains `network` in place and leaves it with the best epoch's weights.
 
-    `should_stop` is asked before every step; a run that it ends keeps the best epoch that was completed.
+    `prepare` makes of a batch's inputs what the network takes. `should_stop` is asked before every step; a run that it
+    ends keeps the best epoch that was completed.
 
     Raises:
         InputError: the loss became NaN or infinite, or the run was stopped before its first epoch was complete.
     """
-    source = loader(training, config.batch_size, workers, shuffle=True, seed=config.seed)
     if config.freeze_backbone:
         networks.freeze_backbone(network)
     optimizer = _optimizer(config, [p for p in network.parameters() if p.requires_grad])
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=config.epochs * len(source))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=config.epochs * len(training))
     for observer in observers:
         observer.on_start(network, criterion)
 
@@ -100,18 +111,18 @@ def train(
     step = 0
     for number in range(1, config.epochs + 1):
         began = time.perf_counter()
-        set_epoch(source, number)
+        training.set_epoch(number)
         # A frozen backbone keeps the statistics of its batch normalization; the head is linear and has no mode.
         network.train(not config.freeze_backbone)
         for observer in observers:
             observer.on_phase("train")
         total, seen = torch.zeros((), device=precision.device), 0
         mark = time.perf_counter()
-        for pixels, labels in batches(source):
+        for inputs, labels in training:
             if should_stop():
                 break
             loaded = time.perf_counter()
-            loss = _step(network, criterion, optimizer, preprocessing, precision, pixels, labels)
+            loss = _step(network, criterion, optimizer, prepare, precision, inputs, labels)
             schedule.step()
             total += loss * len(labels)
             seen += len(labels)
@@ -131,7 +142,7 @@ def train(
             )
         for observer in observers:
             observer.on_phase("eval")
-        result = evaluate(network, batches(valid), criterion, preprocessing, precision)
+        result = evaluate(network, valid, criterion, prepare, precision)
         epoch = Epoch(number, train_loss, result, seen / train_s, time.perf_counter() - began)
         history.append(epoch)
         for observer in observers:
@@ -150,14 +161,14 @@ def _step(
     network: torch.nn.Module,
     criterion: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
-    preprocessing: Preprocessing,
+    prepare: Callable[[torch.Tensor], torch.Tensor],
     precision: Precision,
-    pixels: torch.Tensor,
+    inputs: torch.Tensor,
     labels: torch.Tensor,
 ) -> torch.Tensor:
-    pixels, labels = pixels.to(precision.device, non_blocking=True), labels.to(precision.device, non_blocking=True)
+    inputs, labels = inputs.to(precision.device, non_blocking=True), labels.to(precision.device, non_blocking=True)
     with precision.autocast():
-        logits = network(normalize(pixels, preprocessing))
+        logits = network(prepare(inputs))
     loss: torch.Tensor = criterion(logits.float(), labels)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from classifier.data import Photographs, batches, choose_workers, find_split, fingerprint, loader, set_epoch
+from classifier.data import Batches, Photographs, choose_workers, find_split, fingerprint
 from classifier.errors import InputError
 from classifier.images import Preprocessing
 from photographs import CLASSES, data_set
@@ -57,11 +57,11 @@ def test_the_same_batches_whatever_the_number_of_workers(root: Path, augment: bo
 
     def epochs(workers: int) -> list[torch.Tensor]:
         photographs = Photographs(split, SMALL, augment, seed=3)
-        source = loader(photographs, 4, workers, shuffle=True, seed=3)
+        source = Batches(photographs, 4, workers, shuffle=True, seed=3)
         seen = []
         for epoch in (1, 2):
-            set_epoch(source, epoch)
-            seen += [pixels for pixels, _ in batches(source)]
+            source.set_epoch(epoch)
+            seen += [pixels for pixels, _ in source]
         return seen
 
     here, there = epochs(0), epochs(2)
@@ -72,16 +72,16 @@ def test_the_same_batches_whatever_the_number_of_workers(root: Path, augment: bo
 
 def test_a_last_batch_of_one_is_left_out_of_training_only(root: Path) -> None:
     photographs = Photographs(find_split("train", root / "train"), SMALL)  # 15 of them
-    assert [len(labels) for _, labels in loader(photographs, 7, 0, shuffle=True)] == [7, 7]
-    assert [len(labels) for _, labels in loader(photographs, 7, 0)] == [7, 7, 1]
+    assert [len(labels) for _, labels in Batches(photographs, 7, 0, shuffle=True)] == [7, 7]
+    assert [len(labels) for _, labels in Batches(photographs, 7, 0)] == [7, 7, 1]
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_text_file_named_jpg_is_named(root: Path, workers: int) -> None:
     (root / "train" / "blue" / "notes.jpg").write_text("not a photograph")
-    source = loader(Photographs(find_split("train", root / "train"), SMALL), 4, workers)
+    source = Batches(Photographs(find_split("train", root / "train"), SMALL), 4, workers)
     with pytest.raises(InputError) as error:
-        list(batches(source))
+        list(source)
     assert str(error.value).startswith("the photograph train/blue/notes.jpg cannot be used: the bytes are no image")
     assert "\n" not in str(error.value)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from classifier.images import MAX_PIXELS, BadImage, Pixels, Preprocessing, load, load_augmented, normalize
+from classifier.images import MAX_PIXELS, BadImage, Pixels, Preprocessing, load, load_views, normalize
 
 SMALL = Preprocessing(resize=48, crop=40)
 
@@ -107,9 +107,9 @@ def test_a_decompression_bomb_is_refused_by_its_header() -> None:
 
 def test_augmentation_depends_on_the_generator_alone() -> None:
     data = encoded(np.random.default_rng(0).integers(0, 255, (90, 120, 3), np.uint8))
-    first, same = (load_augmented(data, SMALL, random.Random(1)) for _ in range(2))
+    first, same = (load_views(data, SMALL, [random.Random(1)])[0] for _ in range(2))
     assert (first == same).all()
-    others = [load_augmented(data, SMALL, random.Random(seed)) for seed in range(8)]
+    others = [load_views(data, SMALL, [random.Random(seed)])[0] for seed in range(8)]
     assert all(o.shape == (40, 40, 3) for o in others)
     assert len({o.tobytes() for o in others}) == 8
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ from classifier import data, network, precision, training
 from classifier.config import Config
 from classifier.errors import InputError
 from classifier.evaluation import evaluate
-from classifier.images import Preprocessing
+from classifier.images import Preprocessing, normalize
 from photographs import data_set
 
 SMALL = Preprocessing.for_size(32)
+PREPARE = functools.partial(normalize, preprocessing=SMALL)
 
 
 class Setting:
@@ -29,13 +31,18 @@ class Setting:
         torch.manual_seed(0)
         net = options.pop("net", None) or network.build("resnet18", 3)
         outcome = training.train(
-            net, config, SMALL, data.Photographs(self.train, SMALL, config.augment, config.seed), self.valid_batches(),
-            torch.nn.CrossEntropyLoss(), precision.Precision(torch.device("cpu"), None), workers=0, **options,
+            net, config,
+            data.Batches(
+                data.Photographs(self.train, SMALL, config.augment, config.seed), config.batch_size, 0,
+                shuffle=True, seed=config.seed,
+            ),
+            self.valid_batches(), PREPARE, torch.nn.CrossEntropyLoss(),
+            precision.Precision(torch.device("cpu"), None), **options,
         )  # fmt: skip
         return net, outcome
 
     def valid_batches(self) -> Any:
-        return data.loader(data.Photographs(self.valid, SMALL), 8, 0)
+        return data.Batches(data.Photographs(self.valid, SMALL), 8, 0)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +61,7 @@ def test_learns_and_leaves_the_best_weights(setting: Setting, optimizer: str) ->
     assert outcome.history[-1].train_loss < outcome.history[0].train_loss
     assert outcome.kept.valid.accuracy == max(e.valid.accuracy for e in outcome.history) > 0.6
     again = evaluate(
-        net, setting.valid_batches(), torch.nn.CrossEntropyLoss(), SMALL,
+        net, setting.valid_batches(), torch.nn.CrossEntropyLoss(), PREPARE,
         precision.Precision(torch.device("cpu"), None),
     )  # fmt: skip
     assert again.accuracy == outcome.kept.valid.accuracy
@@ -103,7 +110,7 @@ def test_evaluation_counts() -> None:
     labels = torch.tensor([0, 0, 1, 2, 2, 2])
     pixels = labels.to(torch.uint8)[:, None, None, None].expand(6, 4, 4, 3)
     result = evaluate(
-        Reader(), [(pixels[:4], labels[:4]), (pixels[4:], labels[4:])], torch.nn.CrossEntropyLoss(), SMALL,
+        Reader(), [(pixels[:4], labels[:4]), (pixels[4:], labels[4:])], torch.nn.CrossEntropyLoss(), PREPARE,
         precision.Precision(torch.device("cpu"), None),
     )  # fmt: skip
     assert result.confusion.tolist() == [[2, 0, 0], [0, 1, 0], [3, 0, 0]]

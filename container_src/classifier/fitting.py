@@ -1,0 +1,98 @@
+"""Config and material -> a trained network -> the artifact: what a training job and each trial of a search do."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from classifier import artifact, metrics, training
+from classifier.config import Config
+from classifier.evaluation import Evaluation, evaluate
+from classifier.job import Job
+from classifier.log import say
+from classifier.material import Material
+from classifier.precision import Precision
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """`kept`: the number of the epoch whose weights `state` (of the material's network) holds; `metrics`: its own."""
+
+    epochs: int
+    kept: int
+    metrics: Mapping[str, float]
+    state: Mapping[str, torch.Tensor]
+    stopped: bool
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """`judged`: the evaluation of `split`, `test` where there is one."""
+
+    metrics: Mapping[str, float]
+    provenance: Mapping[str, Any]
+    split: str
+    judged: Evaluation
+
+
+def criterion(config: Config) -> torch.nn.Module:
+    """What training lowers."""
+    return torch.nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
+
+
+def fit(
+    config: Config,
+    material: Material,
+    precision: Precision,
+    observers: Sequence[training.Observer] = (),
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Fitted:
+    """Trains the material's network. Raises InputError as `training.train` does."""
+    outcome = training.train(
+        material.network, config, material.training, material.held_out["valid"], material.prepare, criterion(config),
+        precision, observers, should_stop,
+    )  # fmt: skip
+    kept = outcome.kept
+    measured = {"train:loss": kept.train_loss, "valid:loss": kept.valid.loss, "valid:accuracy": kept.valid.accuracy}
+    return Fitted(len(outcome.history), kept.number, measured, material.network.state_dict(), outcome.stopped)
+
+
+def deliver(job: Job, config: Config, material: Material, fitted: Fitted, precision: Precision) -> Delivered:
+    """Logs the kept epoch's metrics, evaluates on `test` unless the job is being stopped, and writes the artifact."""
+    # SageMaker's tuner takes the last value that a metric had in the log: that must be the kept epoch's.
+    say(f"kept epoch {fitted.kept} of {fitted.epochs}: {metrics.line(fitted.metrics)}")
+    net = material.network
+    net.load_state_dict(fitted.state)
+    split = "test" if "test" in material.held_out and not job.stop.is_set() else "valid"
+    judged = evaluate(net, material.held_out[split], criterion(config), material.prepare, precision)
+    measured = dict(fitted.metrics)
+    if split == "test":
+        measured |= {"test:loss": judged.loss, "test:accuracy": judged.accuracy}
+        say(f"test: {metrics.line({k: v for k, v in measured.items() if k.startswith('test:')})} "
+            f"top5={judged.top5_accuracy:.5g}")  # fmt: skip
+    provenance = {
+        "job": job.name,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "stopped_early": fitted.stopped,
+        "kept_epoch": fitted.kept,
+        "hyperparameters": config.to_hyperparameters(),
+        "pretrained_weights": material.weights,
+        "dataset": {"fingerprint": material.fingerprint, **material.sizes},
+        "versions": {"python": platform.python_version()}
+        | {name: version(name) for name in ("torch", "torchvision", "smdebug", "sagemaker-training")},
+        "hardware": f"{precision}, {os.cpu_count()} CPUs",
+    }
+    artifact.write(
+        job.model_dir, model=config.model, classes=material.classes, preprocessing=material.preprocessing,
+        metrics=measured, provenance=provenance, state={**material.frozen, **net.state_dict()},
+    )  # fmt: skip
+    # By name: the platform collects both directories, and their paths in the container are gone afterwards.
+    say(f"artifact: {artifact.WEIGHTS} and {artifact.DESCRIPTION}")
+    return Delivered(measured, provenance, split, judged)

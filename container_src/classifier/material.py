@@ -1,0 +1,152 @@
+"""What a network is trained on: photographs, or the features that a frozen backbone made of them."""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import shutil
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from classifier import network
+from classifier.config import Config
+from classifier.errors import InputError
+from classifier.features import FeatureBatches, Features, check, read
+from classifier.job import Job
+from classifier.precision import Precision
+from classifier.preprocessing import Preprocessing
+from classifier.training import Batch, Source
+
+# Rows that the head takes at once where nothing is learned from them.
+_EVALUATED_AT_ONCE = 4096
+
+
+@dataclass(frozen=True)
+class Material:
+    """The two ways differ in what is here, and in nothing after it.
+
+    `sizes`: split -> photographs. `weights`: the file name of the pretrained weights. `network`: with its first
+    weights, on the device. `prepare`: of a batch's inputs, what the network takes. `frozen`: the weights of the model
+    that `network` lacks.
+    """
+
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    sizes: Mapping[str, int]
+    fingerprint: str
+    weights: str | None
+    network: torch.nn.Module
+    training: Source
+    held_out: Mapping[str, Iterable[Batch]]
+    prepare: Callable[[torch.Tensor], torch.Tensor]
+    frozen: Mapping[str, torch.Tensor]
+    line: str
+
+
+def open(config: Config, job: Job, precision: Precision) -> Material:
+    """That of the channel `features`, or of the photographs. Raises InputError: see below."""
+    if "features" in job.channels:
+        return of_features(config, read_features(job.channels["features"]), job.weights_directories, precision)
+    return of_photographs(config, job.channels, job.weights_directories, precision)
+
+
+def of_photographs(
+    config: Config, channels: Mapping[str, Path], directories: Sequence[Path], precision: Precision
+) -> Material:
+    """The ordinary way: photographs are decoded and go through the whole network in every epoch.
+
+    Raises:
+        InputError: the data set or the pretrained weights (looked for in `directories`) cannot be used.
+    """
+    from classifier import data
+    from classifier.images import normalize
+
+    splits = data.find_splits(channels)
+    fingerprint = data.fingerprint(list(splits.values()))
+    check_data(config, fingerprint)
+    preprocessing = Preprocessing.for_size(config.image_size)
+    net, weights = first_network(config, len(splits["train"].classes), directories)
+    workers = data.choose_workers(config.workers, config.image_size, config.batch_size)
+    training = data.Photographs(splits["train"], preprocessing, config.augment, config.seed, config.views)
+    return Material(
+        splits["train"].classes, preprocessing, {name: len(split) for name, split in splits.items()}, fingerprint,
+        weights, net.to(precision.device),
+        training=data.Batches(training, config.batch_size, workers, shuffle=True, seed=config.seed),
+        held_out={
+            name: data.Batches(data.Photographs(split, preprocessing), config.batch_size, workers)
+            for name, split in splits.items() if name != "train"
+        },
+        prepare=functools.partial(normalize, preprocessing=preprocessing),
+        frozen={},
+        line=f"backbone {'frozen' if config.freeze_backbone else 'trained'}, weights {weights or 'random'}; "
+        f"{precision}, {workers} data workers",
+    )  # fmt: skip
+
+
+def of_features(config: Config, features: Features, directories: Sequence[Path], precision: Precision) -> Material:
+    """The head alone, on features in memory. `directories`: where the ordinary way would look for the weights.
+
+    Raises:
+        InputError: the features were made of other data, by another backbone, or from other pictures than `config`
+            asks for.
+    """
+    check(config, features.key, directories)
+    splits = {name: split.to(precision.device) for name, split in features.splits.items()}
+    return Material(
+        features.classes, features.key.preprocessing, {name: len(split) for name, split in splits.items()},
+        features.key.data_fingerprint, features.key.weights,
+        network.head(features.dimension, len(features.classes), config.seed).to(precision.device),
+        training=FeatureBatches(splits["train"], config.batch_size, config.seed),
+        held_out={
+            name: split.chunks(_EVALUATED_AT_ONCE)
+            for name, split in splits.items() if name != "train"
+        },
+        prepare=torch.Tensor.float,
+        frozen=features.backbone,
+        line=f"features of the frozen backbone, {features.key.views} a training photograph, "
+        f"weights {features.key.weights or 'random'}; {precision}",
+    )  # fmt: skip
+
+
+def read_features(channel: Path) -> Features:
+    """The folder that mode=embed left, or the `model.tar.gz` that the platform made of it. Raises InputError."""
+    archive = channel / "model.tar.gz"
+    if not archive.is_file():
+        return read(channel)
+    with tempfile.TemporaryDirectory() as unpacked:
+        try:
+            with tarfile.open(archive) as tar:
+                for member in tar:
+                    # Plain files alone, under their bare names: an archive cannot write elsewhere.
+                    if (content := tar.extractfile(member)) and member.isfile():
+                        with (Path(unpacked) / Path(member.name).name).open("wb") as file:
+                            shutil.copyfileobj(content, file)
+        except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise InputError(f"{archive} is damaged ({error}): copy it again, or embed the photographs again") from None
+        return read(Path(unpacked))
+
+
+def first_network(config: Config, classes: int, directories: Sequence[Path]) -> tuple[torch.nn.Module, str | None]:
+    """The network before training, and the name of the file that its backbone's weights came from."""
+    torch.manual_seed(config.seed)
+    net = network.build(config.model, classes, config.seed)
+    if config.weights == "none":
+        return net, None
+    file = network.find_pretrained(config.model, directories)
+    network.load_pretrained(net, file)
+    return net, file.name
+
+
+def check_data(config: Config, fingerprint: str) -> None:
+    """Raises InputError: the data set is not the one that the job was sent for."""
+    if config.data_fingerprint not in ("", fingerprint):
+        raise InputError(
+            f"the data set has the fingerprint {fingerprint}, and data-fingerprint={config.data_fingerprint}: "
+            f"give the channels the data set that the job was made for, or leave data-fingerprint out"
+        )

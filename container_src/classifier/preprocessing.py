@@ -1,0 +1,40 @@
+"""The settings of the one preprocessing. Pure Python: they travel in artifacts that are read where no image is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """`resize`: what the shorter side is scaled to; `crop`: side of the centred square kept of that; in pixels.
+
+    `mean` and `std` are of red, green, blue on a scale of 0 to 1. The defaults are ImageNet's, with which torchvision's
+    pretrained weights were trained.
+    """
+
+    resize: int
+    crop: int
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+
+    @classmethod
+    def for_size(cls, image_size: int) -> Preprocessing:
+        """The customary margin: 256 for a crop of 224."""
+        return cls(resize=round(image_size * 8 / 7), crop=image_size)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
+        """The inverse of `to_dict`. Raises KeyError, TypeError or ValueError where a value is missing or no number."""
+        return cls(
+            int(values["resize"]),
+            int(values["crop"]),
+            tuple(float(v) for v in values["mean"]),
+            tuple(float(v) for v in values["std"]),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """A form for JSON."""
+        return asdict(self)
