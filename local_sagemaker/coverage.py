@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from local_sagemaker.operations import SUPPORT
+from local_sagemaker import operations
+from local_sagemaker.s3 import operations as s3
 from local_sagemaker.support import Support
 from local_sagemaker.validation import operation_model, service_model
 
+SUPPORT = operations.SUPPORT | {("s3", name): support for name, support in s3.SUPPORT.items()}
 _HEAD = """\
 # 11. Local SageMaker, operation by operation
 
@@ -20,11 +22,11 @@ Written by `make docs` from botocore's models and from the code; do not edit. Wh
 
 - **done**: it has the effect that AWS documents, as far as one machine can have it;
 - **no effect**: it is checked, kept and shown again, and changes nothing here;
-- **refused**: the request is answered with `ValidationException`, which names the member, so that nothing is silently
-  different. `Member=VALUE` is one value of a member.
+- **refused**: the request is answered with `ValidationException` (S3: `NotImplemented`), which names the member, so
+  that nothing is silently different. `Member=VALUE` is one value of a member.
 
 A member stands for all that is below it, except for what is named below it. Required members are **bold**. An operation
-that is not here answers `UnknownOperationException`.
+that is not here answers `UnknownOperationException` (S3: `NotImplemented`).
 """
 
 

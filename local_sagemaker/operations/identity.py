@@ -67,7 +67,8 @@ SUPPORT = {
             "SerialNumber",
             "TokenCode",
             "ProvidedContexts",
+            "MinimumSessionTokenSize",
         )
     ),
-    "GetSessionToken": Support(without_effect=("SerialNumber", "TokenCode")),
+    "GetSessionToken": Support(without_effect=("SerialNumber", "TokenCode", "MinimumSessionTokenSize")),
 }

@@ -15,6 +15,7 @@ from local_sagemaker.errors import ApiError
 from local_sagemaker.logs import CLOCKS_MS, PAGE_BYTES, Event
 from local_sagemaker.platform import Platform
 from local_sagemaker.protocol import Call
+from local_sagemaker.support import Support
 
 STREAMS_LIMIT = 50
 EVENTS_LIMIT = 10_000
@@ -22,8 +23,9 @@ SEARCH_BYTES = 16 * 1024 * 1024  # how much FilterLogEvents reads for one page
 
 
 def describe_groups(platform: Platform, call: Call) -> dict[str, Any]:
-    prefix = call.parameters.get("logGroupNamePrefix", "")
-    names = [name for name in platform.logs.groups() if name.startswith(prefix)]
+    _exclude(call, "logGroupNamePrefix", "logGroupNamePattern")
+    prefix, part = call.parameters.get("logGroupNamePrefix", ""), call.parameters.get("logGroupNamePattern", "")
+    names = [name for name in platform.logs.groups() if name.startswith(prefix) and part in name]
     chosen, token = listing.page(
         names, call.parameters.get("nextToken"), call.parameters.get("limit", STREAMS_LIMIT), str
     )
@@ -36,6 +38,8 @@ def describe_streams(platform: Platform, call: Call) -> dict[str, Any]:
     prefix = call.parameters.get("logStreamNamePrefix", "")
     names = [name for name in _streams(platform, group) if name.startswith(prefix)]
     if call.parameters.get("orderBy") == "LastEventTime":
+        if prefix:
+            raise ApiError("InvalidParameterException", "Cannot order by LastEventTime with a logStreamNamePrefix.")
         names.sort(key=lambda name: platform.logs.written(group, name))
     if call.parameters.get("descending"):
         names.reverse()
@@ -94,6 +98,7 @@ def filter_events(platform: Platform, call: Call) -> dict[str, Any]:
     looked at: its time, its stream, its position.
     """
     group = _group(call)
+    _exclude(call, "logStreamNames", "logStreamNamePrefix")
     prefix = call.parameters.get("logStreamNamePrefix", "")
     there = _streams(platform, group)
     wanted = call.parameters.get("logStreamNames")
@@ -150,7 +155,13 @@ def _place(token: str | None) -> tuple[int, str, int]:
         raise ApiError("InvalidParameterException", "The specified nextToken is invalid.") from None
 
 
+def _exclude(call: Call, one: str, other: str) -> None:
+    if {one, other} <= set(call.parameters):
+        raise ApiError("InvalidParameterException", f"Give either {one} or {other}, not both.")
+
+
 def _group(call: Call) -> str:
+    _exclude(call, "logGroupName", "logGroupIdentifier")
     name = call.parameters.get("logGroupName") or call.parameters.get("logGroupIdentifier")
     if name is None:
         raise ApiError(
@@ -216,4 +227,12 @@ HANDLERS = {
     "DescribeLogStreams": describe_streams,
     "GetLogEvents": get_events,
     "FilterLogEvents": filter_events,
+}
+SUPPORT = {
+    "DescribeLogGroups": Support(
+        without_effect=("accountIdentifiers", "includeLinkedAccounts", "logGroupClass"),
+        refused=("logGroupIdentifiers",),
+    ),
+    "GetLogEvents": Support(without_effect=("unmask",)),
+    "FilterLogEvents": Support(without_effect=("interleaved", "unmask")),
 }

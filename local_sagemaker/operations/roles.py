@@ -95,6 +95,7 @@ SUPPORT = {
             "ResourceOwner",
             "CallerArn",
             "ContextEntries",
+            "PolicyExclusionList",
             "ResourceHandlingOption",
         )
     ),

@@ -228,6 +228,7 @@ HANDLERS = {
     "ListTagsForResource": list_tags,
 }
 SUPPORT = {
+    "DescribeScalingActivities": Support(without_effect=("IncludeNotScaledActivities",)),
     "RegisterScalableTarget": Support(without_effect=("MinCapacity", "MaxCapacity", "RoleARN", "SuspendedState")),
     "PutScalingPolicy": Support(
         without_effect=tuple(scaling_rules.CONFIGURATIONS.values()),

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from local_sagemaker import coverage
 from local_sagemaker.operations import SUPPORT
 
 from .conftest import ROOT, Local
@@ -19,6 +20,11 @@ def test_the_table_lists_the_operations() -> None:
     table = PAGE.split("## What it answers")[1].split("\n\n")[1]
     listed = set(re.findall(r"\b[A-Z][a-z]+(?:[A-Z][a-z]+)+\b", table)) - {"SageMaker", "CloudWatch"}
     assert listed == {operation for _, operation in SUPPORT}
+
+
+def test_the_page_of_operations_is_up_to_date() -> None:
+    written = (ROOT / "docs" / "11-local-sagemaker-operations.md").read_text()
+    assert written == coverage.page(), "the code has changed: `make docs` writes the page again"
 
 
 def test_the_python_of_the_page_runs(local: Local, tmp_path: Path) -> None:
