@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 from local_sagemaker import training
@@ -77,10 +78,20 @@ def consumed(tuning: Record) -> dict[str, int]:
 
 
 def finish(records: Records, name: str, status: str, reason: str | None = None) -> None:
-    """The end of a tuning job, also of one whose server was killed. Waits for room on a full disk."""
+    """The end of a tuning job. Waits for room on a full disk."""
+    _write(name, lambda: _finish(records, name, status, reason))
+
+
+def abandon(records: Records, name: str, reason: str) -> None:
+    """The end of a tuning job whose thread or server ended before it: Failed, with what its trials came to."""
+    _write(name, lambda: _take_up(records, name))
+    finish(records, name, "Failed", reason)
+
+
+def _write(name: str, change: Callable[[], None]) -> None:
     while True:
         try:
-            return _finish(records, name, status, reason)
+            return change()
         except OSError as error:
             log.warning("the end of tuning job %s cannot be written: %s", name, error)
             time.sleep(FULL_DISK_S)
@@ -88,17 +99,6 @@ def finish(records: Records, name: str, status: str, reason: str | None = None) 
 
 def _finish(records: Records, name: str, status: str, reason: str | None) -> None:
     with records.edit(KIND, name) as record:
-        mine = of(records, record)
-        for trial in mine:
-            if trial["ObjectiveStatus"] == "Pending":  # its server was killed before it had read the trial's end
-                changes = outcome(trial, _definition(record, trial))
-                trial.update(changes)
-                with records.edit(training.KIND, trial["TrainingJobName"]) as edited:
-                    edited.update(changes)
-        best = _best(mine)
-        if best is not None:
-            record["BestTrainingJob"] = summary(best)
-        record.update(counters([(state(trial), trial["ObjectiveStatus"]) for trial in mine]))
         record["HyperParameterTuningJobStatus"] = status
         record["HyperParameterTuningEndTime"] = time.time()
         record["ConsumedResources"] = consumed(record)
@@ -106,17 +106,32 @@ def _finish(records: Records, name: str, status: str, reason: str | None) -> Non
             record["FailureReason"] = reason[: training.REASON_LIMIT]
 
 
+def _take_up(records: Records, name: str) -> None:
+    with records.edit(KIND, name) as record:
+        mine = of(records, record)
+        for trial in mine:
+            if trial["ObjectiveStatus"] == "Pending":  # nobody has read its end
+                changes = outcome(trial, _definition(record, trial))
+                trial.update(changes)
+                with records.edit(training.KIND, trial["TrainingJobName"]) as edited:
+                    edited.update(changes)
+        record.update(counters([(state(trial), trial["ObjectiveStatus"]) for trial in mine]))
+        known = [summary(trial) for trial in mine if trial["ObjectiveStatus"] == "Succeeded"]
+        found = best([*known, *([record["BestTrainingJob"]] if "BestTrainingJob" in record else [])])
+        if found:
+            record["BestTrainingJob"] = found
+
+
+def best(summaries: list[Record]) -> Record | None:
+    """The first of the best; None of none."""
+    if not summaries:
+        return None
+    is_maximum = summaries[0]["FinalHyperParameterTuningJobObjectiveMetric"]["Type"] == "Maximize"
+    return (max if is_maximum else min)(summaries, key=value)
+
+
 def _definition(tuning: Record, trial: Record) -> Definition:
     """What a trial was made from."""
     given = definitions(tuning)
     wanted = trial.get("TrainingJobDefinitionName")
     return next((item for item in given if item.record.get("DefinitionName") == wanted), given[0])
-
-
-def _best(mine: list[Record]) -> Record | None:
-    """The first of the best trials; None where no trial has a value."""
-    known = [trial for trial in mine if trial["ObjectiveStatus"] == "Succeeded"]
-    if not known:
-        return None
-    is_maximum = known[0]["FinalHyperParameterTuningJobObjectiveMetric"]["Type"] == "Maximize"
-    return max(known, key=lambda trial: value(trial) if is_maximum else -value(trial))

@@ -10,7 +10,6 @@ from local_sagemaker.records import Record, Records
 from local_sagemaker.settings import Settings
 from local_sagemaker.slots import Slots
 from local_sagemaker.training import TrainingJobs
-from local_sagemaker.tuning_definition import definitions
 from local_sagemaker.tuning_run import TuningRun
 
 KIND = trials.KIND
@@ -46,7 +45,7 @@ class TuningJobs:
         }
         parents = self._parents(request)
         if request.get("WarmStartConfig", {}).get("WarmStartType") == warm_start.IDENTICAL:
-            best = warm_start.best(parents, definitions(request)[0].objective["Type"])
+            best = warm_start.best(parents)
             if best:
                 record["OverallBestTrainingJob"] = best
         if not self._records.create(KIND, name, record):
@@ -72,7 +71,7 @@ class TuningJobs:
         for record in self._records.all(KIND):
             if record["HyperParameterTuningJobStatus"] in UNFINISHED:
                 reason = training.KILLED.replace("the job", "the tuning job")
-                trials.finish(self._records, record["HyperParameterTuningJobName"], "Failed", reason)
+                trials.abandon(self._records, record["HyperParameterTuningJobName"], reason)
 
     def shutdown(self) -> None:
         """Stops every tuning job and waits for the last one."""

@@ -103,7 +103,7 @@ class TuningRun:
             for name in self._active:
                 self._jobs.stop(name)
                 self._slots.give_back()
-            trials.finish(self._records, self._name, "Failed", f"InternalServerError: {type(error).__name__}: {error}")
+            trials.abandon(self._records, self._name, f"InternalServerError: {type(error).__name__}: {error}")
         finally:
             self._slots.leave(self._wake)
             self._forget(self._name)

@@ -50,14 +50,15 @@ def earlier(records: Records, parents: list[Record]) -> list[tuple[dict[str, str
     ]
 
 
-def best(parents: list[Record], direction: str) -> Record | None:
+def best(parents: list[Record]) -> Record | None:
     """The best trial of the parents, as a summary with its TuningJobName."""
-    found = [
-        {**parent["BestTrainingJob"], "TuningJobName": parent["HyperParameterTuningJobName"]}
-        for parent in parents
-        if "BestTrainingJob" in parent
-    ]
-    return (max if direction == "Maximize" else min)(found, key=trials.value, default=None)
+    return trials.best(
+        [
+            {**parent["BestTrainingJob"], "TuningJobName": parent["HyperParameterTuningJobName"]}
+            for parent in parents
+            if "BestTrainingJob" in parent
+        ]
+    )
 
 
 def _check_hyperparameters(name: str, old: Definition, new: Definition) -> None:

@@ -422,6 +422,18 @@ def test_a_deleted_search_leaves_its_training_jobs(local: Local) -> None:
     assert local.finished(found[0]["TrainingJobName"])["TrainingJobStatus"] == "Completed"
 
 
+def test_a_trial_that_is_deleted_meanwhile_is_still_counted(local: Local) -> None:
+    name = create(local, request(NUMBER + 'print("accuracy=1"); time.sleep(600 * (number > 1))', jobs=2, parallel=1))
+    first, _ = wait_for(lambda: trials(local, name), lambda found: len(found) == 2)
+    local.sagemaker.delete_training_job(TrainingJobName=first["TrainingJobName"])
+    local.printed(trials(local, name)[0]["TrainingJobName"], "accuracy=1")
+    local.sagemaker.stop_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
+    job = ended(local, name)
+    assert job["BestTrainingJob"]["TrainingJobName"] == first["TrainingJobName"]
+    counters = job["TrainingJobStatusCounters"]
+    assert (counters["Completed"], counters["Stopped"], len(trials(local, name))) == (1, 1, 1)
+
+
 def hyperband(**config: int) -> dict[str, Any]:
     return {"Strategy": "Hyperband", "StrategyConfig": {"HyperbandStrategyConfig": config}}
 
