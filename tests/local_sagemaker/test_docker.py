@@ -305,12 +305,16 @@ def test_containers_of_a_server_that_was_killed_are_removed(
     start: Callable[..., Local], engine: Any, image: str
 ) -> None:
     server = start()
-    name = train(server, image, "echo ready; sleep 600")
+    resources = {"InstanceType": "ml.m5.large", "InstanceCount": 2, "VolumeSizeInGB": 1}
+    name = train(server, image, "echo ready; sleep 600", ResourceConfig=resources)
     server.printed(name, "ready")
+    wait_for(lambda: lines_of_hosts(server, name), lambda printed: list(printed.values()) == [["ready"]] * 2)
     server.kill()
-    assert len(containers(engine, server)) == 1
+    assert len(containers(engine, server)) == 2
+    assert len(networks(engine, server)) == 1
     server.up()
     assert containers(engine, server) == []
+    assert networks(engine, server) == []
     assert "ended while this job ran" in server.finished(name)["FailureReason"]
 
 

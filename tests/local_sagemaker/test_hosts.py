@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
-from .conftest import Local, channel, left_over
+from .conftest import Local, channel, left_over, wait_for
 
 # Each host adds its rank on the first one, over a socket, and all of them print the sum.
 SUM = """
@@ -124,6 +125,17 @@ print([(group["instance_group_name"], len(group["hosts"])) for group in told["in
     printed = lines_of_hosts(local, name)
     assert printed["algo-1"] == ["cpu ml.m5.large []", "[('cpu', 1), ('gpu', 1)]"]
     assert printed["algo-2"] == ["gpu ml.g5.xlarge ['train']", "[('cpu', 1), ('gpu', 1)]"]
+
+
+def test_hosts_of_a_server_that_was_killed_are_ended(start: Callable[..., Local]) -> None:
+    server = start()
+    name = server.train('import time; print("ready"); time.sleep(600)', ResourceConfig=instances(2))
+    wait_for(lambda: len(left_over(server.state)), lambda count: count == 2)
+    server.kill()
+    assert len(left_over(server.state)) == 2
+    server.up()
+    assert left_over(server.state) == []
+    assert "ended while this job ran" in server.finished(name)["FailureReason"]
 
 
 @pytest.mark.parametrize(
