@@ -50,12 +50,9 @@ class S3Requests:
         raw_path = request.scope["raw_path"].partition(b"?")[0].decode("latin-1")
         common = {"x-amz-request-id": uuid4().hex[:16].upper(), "x-amz-id-2": uuid4().hex}
         try:
-            asked = await self._read(request, raw_path, region)
-            try:
+            with contextlib.ExitStack() as stack:  # of the body's file, unless it becomes an object
+                asked = await self._read(request, raw_path, region, stack)
                 given = await run_sync(perform, self._s3, asked)
-            finally:
-                if asked.received:  # gone where it became an object
-                    await run_sync(_remove, asked.received.path)
         except ApiError as error:
             return await self._refuse(request, error, raw_path, common)
         except ClientDisconnect:
@@ -66,7 +63,7 @@ class S3Requests:
             return await self._refuse(request, failure, raw_path, common)
         return _respond(asked.operation, given, common)
 
-    async def _read(self, request: Request, raw_path: str, region: str) -> Asked:
+    async def _read(self, request: Request, raw_path: str, region: str, stack: contextlib.ExitStack) -> Asked:
         bucket, key = routing.split(raw_path)
         query = dict(parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True))
         operation = routing.operation(request.method, bucket, key, query, request.headers)
@@ -76,15 +73,11 @@ class S3Requests:
             return Asked(operation, routing.parameters(operation, bucket, key, query, request.headers, body), region)
         parameters = routing.parameters(operation, bucket, key, query, request.headers, b"")
         await run_sync(self._s3.store.bucket, bucket)
-        path = await run_sync(self._s3.store.partial, bucket)
-        try:
-            with path.open("wb") as stream:
-                receiver = Receiver(request.headers, stream)
-                await _receive(request, receiver, OBJECT_LIMIT)
-            return Asked(operation, parameters, region, receiver.finish(path))
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
+        path = stack.enter_context(self._s3.store.partial(bucket))
+        with path.open("wb") as stream:
+            receiver = Receiver(request.headers, stream)
+            await _receive(request, receiver, OBJECT_LIMIT)
+        return Asked(operation, parameters, region, receiver.finish(path))
 
     async def _refuse(self, request: Request, error: ApiError, resource: str, headers: dict[str, str]) -> Response:
         """An answer in S3's form, when the client has sent all: one that is still sending does not read it."""
@@ -160,7 +153,3 @@ async def _blocks(content: Content) -> AsyncIterator[bytes]:
             yield block
     finally:
         content.stream.close()
-
-
-def _remove(path: Path) -> None:
-    path.unlink(missing_ok=True)

@@ -43,16 +43,16 @@ def part_copy(s3: S3, asked: Asked) -> Given:
     request = asked.parameters
     _check_number(request["PartNumber"])
     source, stream = objects.copy_source(s3, request)
-    partial = s3.store.partial(request["Bucket"])
-    with stream, partial.open("wb") as writing:
+    with stream, s3.store.partial(request["Bucket"]) as partial:
         start, left = _source_range(request, source.size)
         stream.seek(start)
-        while left and (block := stream.read(min(left, 1 << 20))):
-            writing.write(block)
-            left -= len(block)
-    with partial.open("rb") as reading:
-        received = Received(partial, partial.stat().st_size, md5(reading))
-    s3.uploads.add(request["Bucket"], request["Key"], request["UploadId"], request["PartNumber"], received)
+        with partial.open("wb") as writing:
+            while left and (block := stream.read(min(left, 1 << 20))):
+                writing.write(block)
+                left -= len(block)
+        with partial.open("rb") as reading:
+            received = Received(partial, partial.stat().st_size, md5(reading))
+        s3.uploads.add(request["Bucket"], request["Key"], request["UploadId"], request["PartNumber"], received)
     return Given({"CopyPartResult": {"ETag": received.etag, "LastModified": source.modified}})
 
 

@@ -1,25 +1,20 @@
-"""Operations on objects: writing, reading in whole and in part, copying, deleting, what is known of them."""
+"""Operations that write objects: put, copy, delete, tag."""
 
 from __future__ import annotations
 
-import contextlib
-import re
 import shutil
 from typing import Any, BinaryIO
 from urllib.parse import parse_qsl, unquote
 
 from local_sagemaker.errors import ApiError
-from local_sagemaker.s3 import buckets, checksums
-from local_sagemaker.s3.service import S3, Asked, Content, Given, Handler
-from local_sagemaker.s3.store import About, Stored, precondition_failed
+from local_sagemaker.s3 import checksums, reading
+from local_sagemaker.s3.reading import ENCRYPTED, KEPT
+from local_sagemaker.s3.service import S3, Asked, Given, Handler
+from local_sagemaker.s3.store import About, Stored
 from local_sagemaker.support import Support
 
-# Headers that are kept with an object and come back with it.
-KEPT = ("CacheControl", "ContentDisposition", "ContentEncoding", "ContentLanguage", "ContentType", "Expires")
 METADATA_LIMIT = 2048  # bytes of names and values of an object's own metadata
 TAGS_LIMIT = 10
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
-_ENCRYPTED = {"ServerSideEncryption": "AES256"}  # what S3 says of every object that asks for nothing else
 
 
 def put(s3: S3, asked: Asked) -> Given:
@@ -31,7 +26,7 @@ def put(s3: S3, asked: Asked) -> Given:
     if_match, only_new = conditions(request)
     s3.store.put(request["Bucket"], request["Key"], received.path, about, if_match, only_new)
     more = {"ChecksumType": "FULL_OBJECT"} if received.checksums else {}
-    return Given({"ETag": received.etag, **received.checksums, **more, **_ENCRYPTED})
+    return Given({"ETag": received.etag, **received.checksums, **more, **ENCRYPTED})
 
 
 def described(request: dict[str, Any]) -> About:
@@ -61,102 +56,6 @@ def conditions(request: dict[str, Any]) -> tuple[str | None, bool]:
     return request.get("IfMatch"), "IfNoneMatch" in request
 
 
-def get(s3: S3, asked: Asked) -> Given:
-    request = asked.parameters
-    found, stream = s3.store.open(request["Bucket"], request["Key"])
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(stream)
-        given = _got(request, found, stream)
-        if asked.operation == "HeadObject":
-            return Given(given.members, given.status)
-        stack.pop_all()  # whoever sends the bytes closes the stream
-        return given
-
-
-def _got(request: dict[str, Any], found: Stored, stream: BinaryIO) -> Given:
-    check_conditions(request, found)
-    start, length, is_part = _range(request, found)
-    members = _members(request, found, whole=not is_part)
-    members["ContentLength"] = length
-    if is_part:
-        members["ContentRange"] = f"bytes {start}-{start + length - 1}/{found.size}"
-    for name in KEPT:
-        if f"Response{name}" in request:
-            members[name] = request[f"Response{name}"]
-    stream.seek(start)
-    return Given(members, 206 if is_part else 200, Content(stream, length))
-
-
-def check_conditions(request: dict[str, Any], found: Stored, of: str = "") -> None:
-    """The conditions of a request that reads, in the order of RFC 9110. Raises ApiError 412 or 304."""
-    etag = found.etag.strip('"')
-    if_match, if_none = (request.get(f"{of}{name}") for name in ("IfMatch", "IfNoneMatch"))
-    if if_match is not None:
-        if if_match != "*" and etag not in _etags(if_match):
-            raise precondition_failed("If-Match")
-    elif found.modified > request.get(f"{of}IfUnmodifiedSince", found.modified):
-        raise precondition_failed("If-Unmodified-Since")
-    if if_none is not None:
-        unchanged = if_none == "*" or etag in _etags(if_none)
-    else:
-        unchanged = f"{of}IfModifiedSince" in request and found.modified <= request[f"{of}IfModifiedSince"]
-    if unchanged and of:
-        raise precondition_failed("If-None-Match")
-    if unchanged:
-        raise ApiError("NotModified", "Not Modified", 304)
-
-
-def _etags(text: str) -> list[str]:
-    return [item.strip().removeprefix("W/").strip('"') for item in text.split(",")]
-
-
-def _range(request: dict[str, Any], found: Stored) -> tuple[int, int, bool]:
-    """First byte, length, and whether that is a part. Raises ApiError InvalidRange, InvalidPartNumber."""
-    if "PartNumber" in request:
-        if "Range" in request:
-            raise ApiError("InvalidRequest", "Cannot specify both Range header and partNumber query parameter.")
-        sizes, number = found.about.get("Parts", [found.size]), request["PartNumber"]
-        if not 1 <= number <= len(sizes):
-            raise ApiError("InvalidPartNumber", "The requested partnumber is not satisfiable", 416)
-        return sum(sizes[: number - 1]), sizes[number - 1], found.size > 0
-    matched = _RANGE.fullmatch(request.get("Range", "").strip())
-    if not matched or matched.group() == "bytes=-":
-        return 0, found.size, False
-    first, last = matched.groups()
-    start = int(first) if first else max(0, found.size - int(last))
-    end = min(int(last) if first and last else found.size - 1, found.size - 1)
-    if first and last and int(last) < int(first):
-        return 0, found.size, False  # no range at all, by RFC 9110
-    if start > end:
-        raise ApiError(
-            "InvalidRange",
-            "The requested range is not satisfiable",
-            416,
-            RangeRequested=request["Range"],
-            ActualObjectSize=found.size,
-        )
-    return start, end - start + 1, True
-
-
-def _members(request: dict[str, Any], found: Stored, whole: bool) -> dict[str, Any]:
-    about = found.about
-    members = {
-        "ContentType": "binary/octet-stream",
-        **about.get("Headers", {}),
-        "Metadata": about.get("Metadata", {}),
-        "ETag": found.etag,
-        "LastModified": found.modified,
-        "AcceptRanges": "bytes",
-        "TagCount": len(about.get("Tags", [])) or None,
-        **_ENCRYPTED,
-    }
-    if "PartNumber" in request and "Parts" in about:
-        members["PartsCount"] = len(about["Parts"])
-    if whole and request.get("ChecksumMode") == "ENABLED" and "Checksums" in about:
-        members |= {**about["Checksums"], "ChecksumType": about["ChecksumType"]}
-    return members
-
-
 def copy(s3: S3, asked: Asked) -> Given:
     request = asked.parameters
     source, stream = copy_source(s3, request)
@@ -179,16 +78,16 @@ def _copied(s3: S3, request: dict[str, Any], source: Stored, stream: BinaryIO) -
     if request.get("TaggingDirective", "COPY") == "REPLACE":
         about["Tags"] = given["Tags"]
     if_match, only_new = conditions(request)
-    partial = s3.store.partial(request["Bucket"])
-    with partial.open("wb") as writing:
-        shutil.copyfileobj(stream, writing, 1 << 20)
-    about["ETag"] = source.etag
-    if "Parts" in source.about or source.etag.endswith('-1"'):
-        with partial.open("rb") as reading:  # a copy in one piece has the ETag of one piece
-            about["ETag"] = f'"{checksums.md5(reading)}"'
-        about.pop("Checksums", None)
-    stored = s3.store.put(request["Bucket"], request["Key"], partial, about, if_match, only_new)
-    return Given({"CopyObjectResult": {"ETag": stored.etag, "LastModified": stored.modified}, **_ENCRYPTED})
+    with s3.store.partial(request["Bucket"]) as partial:
+        with partial.open("wb") as writing:
+            shutil.copyfileobj(stream, writing, 1 << 20)
+        about["ETag"] = source.etag
+        if "Parts" in source.about or source.etag.endswith('-1"'):
+            with partial.open("rb") as copied:  # a copy in one piece has the ETag of one piece
+                about["ETag"] = f'"{checksums.md5(copied)}"'
+            about.pop("Checksums", None)
+        stored = s3.store.put(request["Bucket"], request["Key"], partial, about, if_match, only_new)
+    return Given({"CopyObjectResult": {"ETag": stored.etag, "LastModified": stored.modified}, **ENCRYPTED})
 
 
 def copy_source(s3: S3, request: dict[str, Any]) -> tuple[Stored, BinaryIO]:
@@ -201,7 +100,7 @@ def copy_source(s3: S3, request: dict[str, Any]) -> tuple[Stored, BinaryIO]:
         raise ApiError("InvalidArgument", "Copy Source must mention the source bucket and key: sourcebucket/sourcekey")
     found, stream = s3.store.open(bucket, key)
     try:
-        check_conditions(request, found, of="CopySource")
+        reading.check_conditions(request, found, of="CopySource")
     except ApiError:
         stream.close()
         raise
@@ -236,26 +135,6 @@ def delete_many(s3: S3, asked: Asked) -> Given:
     return Given({"Deleted": [] if request["Delete"].get("Quiet") else deleted, "Errors": failed})
 
 
-def attributes(s3: S3, asked: Asked) -> Given:
-    found = s3.store.get(asked.parameters["Bucket"], asked.parameters["Key"])
-    known: dict[str, Any] = {"ETag": found.etag.strip('"'), "ObjectSize": found.size, "StorageClass": "STANDARD"}
-    if "Checksums" in found.about:
-        known["Checksum"] = {**found.about["Checksums"], "ChecksumType": found.about["ChecksumType"]}
-    if "Parts" in found.about:
-        known["ObjectParts"] = {"TotalPartsCount": len(found.about["Parts"])}
-    members = {name: known[name] for name in asked.parameters["ObjectAttributes"] if name in known}
-    return Given({**members, "LastModified": found.modified})
-
-
-def acl(s3: S3, asked: Asked) -> Given:
-    s3.store.get(asked.parameters["Bucket"], asked.parameters["Key"])
-    return Given(buckets.FULL_CONTROL)
-
-
-def get_tags(s3: S3, asked: Asked) -> Given:
-    return Given({"TagSet": s3.store.get(asked.parameters["Bucket"], asked.parameters["Key"]).about.get("Tags", [])})
-
-
 def put_tags(s3: S3, asked: Asked) -> Given:
     tags = asked.parameters["Tagging"].get("TagSet", [])
     _check_tags(tags)
@@ -280,14 +159,9 @@ def _check_tags(tags: list[dict[str, str]]) -> None:
 
 HANDLERS: dict[str, Handler] = {
     "PutObject": put,
-    "GetObject": get,
-    "HeadObject": get,
     "CopyObject": copy,
     "DeleteObject": delete,
     "DeleteObjects": delete_many,
-    "GetObjectAttributes": attributes,
-    "GetObjectAcl": acl,
-    "GetObjectTagging": get_tags,
     "PutObjectTagging": put_tags,
     "DeleteObjectTagging": delete_tags,
 }
@@ -313,8 +187,6 @@ WRITING = Support(
 _DELETING = ("IfMatch", "IfMatchLastModifiedTime", "IfMatchSize")
 SUPPORT = {
     "PutObject": Support(WRITING.without_effect, (*WRITING.refused, "WriteOffsetBytes")),
-    "GetObject": Support(("RequestPayer",), (*_CUSTOMER_KEY, "VersionId")),
-    "HeadObject": Support(("RequestPayer",), (*_CUSTOMER_KEY, "VersionId")),
     "CopyObject": Support(
         (*WRITING.without_effect, "ChecksumAlgorithm"),
         (*WRITING.refused, "CopySourceSSECustomerAlgorithm", "CopySourceSSECustomerKey", "CopySourceSSECustomerKeyMD5"),
@@ -327,12 +199,6 @@ SUPPORT = {
         ("RequestPayer", "MFA", "BypassGovernanceRetention"),
         ("Delete.Objects.VersionId", "Delete.Objects.ETag", "Delete.Objects.LastModifiedTime", "Delete.Objects.Size"),
     ),
-    "GetObjectAttributes": Support(
-        ("RequestPayer", "MaxParts", "PartNumberMarker"),
-        (*_CUSTOMER_KEY, "VersionId"),
-    ),
-    "GetObjectAcl": Support(("RequestPayer",), ("VersionId",)),
-    "GetObjectTagging": Support(("RequestPayer",), ("VersionId",)),
     "PutObjectTagging": Support(("RequestPayer",), ("VersionId",)),
     "DeleteObjectTagging": Support((), ("VersionId",)),
 }

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from local_sagemaker.arns import ACCOUNT
 from local_sagemaker.errors import ApiError
-from local_sagemaker.s3 import buckets, listings, multipart, objects
+from local_sagemaker.s3 import buckets, listings, multipart, objects, reading
 from local_sagemaker.s3.service import S3, Asked, Given, Handler
 from local_sagemaker.support import Support
 
-_MODULES = (buckets, objects, listings, multipart)
+_MODULES = (buckets, objects, reading, listings, multipart)
 HANDLERS: dict[str, Handler] = {name: handler for module in _MODULES for name, handler in module.HANDLERS.items()}
 SUPPORT: dict[str, Support] = {name: Support() for name in HANDLERS} | {
     name: support for module in _MODULES for name, support in module.SUPPORT.items()

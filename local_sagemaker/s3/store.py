@@ -12,6 +12,7 @@ or the new one.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import heapq
 import json
@@ -29,6 +30,7 @@ from uuid import uuid4
 from local_sagemaker.errors import ApiError
 from local_sagemaker.records import write_json
 from local_sagemaker.s3 import keys, walk
+from local_sagemaker.s3.odd import OddKeys
 
 About = dict[str, Any]  # what is kept of an object beside its bytes, as JSON
 
@@ -56,7 +58,7 @@ class Store:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._lock = threading.RLock()
-        self._odd: dict[str, set[str]] = {}
+        self._odd = OddKeys(root)
         self._latest_ns = 0
 
     def recover(self) -> None:
@@ -107,18 +109,22 @@ class Store:
                 message = "The bucket you tried to delete is not empty"
                 raise ApiError("BucketNotEmpty", message, 409, BucketName=name) from None
             shutil.rmtree(self.meta(name), ignore_errors=True)
-            self._odd.pop(name, None)
+            self._odd.forget(name)
 
     def meta(self, bucket: str) -> Path:
         return self._root / ".meta" / bucket
 
     # Objects
 
-    def partial(self, bucket: str) -> Path:
-        """A new name for bytes that will become an object of the bucket."""
-        directory = self.meta(bucket) / "partial"
-        directory.mkdir(parents=True, exist_ok=True)
-        return directory / uuid4().hex
+    @contextlib.contextmanager
+    def partial(self, bucket: str) -> Iterator[Path]:
+        """A place for bytes that will become an object of the bucket; what is still there in the end is removed."""
+        path = self.meta(bucket) / "partial" / uuid4().hex
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
 
     def put(
         self, bucket: str, key: str, partial: Path, about: About, if_match: str | None = None, only_new: bool = False
@@ -129,7 +135,7 @@ class Store:
         """
         keys.check_key(key)
         self.bucket(bucket)
-        _sync(partial)
+        sync(partial)
         with self._lock:
             old = self.find(bucket, key)
             if only_new and old:
@@ -143,20 +149,20 @@ class Store:
             path = self._place(bucket, key)
             path.parent.mkdir(parents=True, exist_ok=True)
             partial.replace(path)
-            _sync(path.parent)
+            sync(path.parent)
             if old and old.modified_ns != modified:
                 self._about_path(bucket, key, old.modified_ns).unlink(missing_ok=True)
         return self.get(bucket, key)
 
     def put_file(self, bucket: str, key: str, source: Path) -> Stored:
         """Makes a copy of a file the object of this key."""
-        partial = self.partial(bucket)
         digest = hashlib.md5(usedforsecurity=False)
-        with source.open("rb") as reading, partial.open("wb") as writing:
-            while block := reading.read(1 << 20):
-                digest.update(block)
-                writing.write(block)
-        return self.put(bucket, key, partial, {"ETag": f'"{digest.hexdigest()}"'})
+        with self.partial(bucket) as partial:
+            with source.open("rb") as reading, partial.open("wb") as writing:
+                while block := reading.read(1 << 20):
+                    digest.update(block)
+                    writing.write(block)
+            return self.put(bucket, key, partial, {"ETag": f'"{digest.hexdigest()}"'})
 
     def find(self, bucket: str, key: str) -> Stored | None:
         with self._lock:  # so that what is known is of the bytes that are there
@@ -208,9 +214,8 @@ class Store:
                 return
             found.path.unlink()
             self._about_path(bucket, key, found.modified_ns).unlink(missing_ok=True)
-            if key in self._odd_keys(bucket):
-                self._odd_keys(bucket).discard(key)
-                found.path.with_suffix(".key").unlink(missing_ok=True)
+            if self._odd.has(bucket, key):
+                self._odd.remove(bucket, key)
                 return
             for parent in found.path.parents:  # S3 has no directories, so none stays
                 if parent == self._root / bucket or any(parent.iterdir()):
@@ -220,7 +225,7 @@ class Store:
     def keys(self, bucket: str, prefix: str = "", after: str = "", fold: bool = False) -> Iterator[str]:
         """The keys that begin with `prefix` and come after `after`, in order; `fold` as in `walk.keys`."""
         with self._lock:
-            odd = sorted(key for key in self._odd_keys(bucket) if key.startswith(prefix) and key > after)
+            odd = sorted(key for key in self._odd.below(bucket, prefix) if key > after)
         return heapq.merge(walk.keys(self._root / bucket, prefix, after, fold), odd)
 
     def directory(self, bucket: str, prefix: str) -> Path | None:
@@ -232,7 +237,7 @@ class Store:
         if path is None or not (self._root / bucket / path).is_dir() or (self._root / bucket / path).is_symlink():
             return None
         with self._lock:
-            if any(key.startswith(prefix) for key in self._odd_keys(bucket)):
+            if self._odd.below(bucket, prefix):
                 return None
         folder = f"{prefix.rstrip('/')}/" if prefix else ""
         inside = set(self.keys(bucket, prefix, fold=True))
@@ -243,7 +248,7 @@ class Store:
     def _place(self, bucket: str, key: str) -> Path:
         """Where a new version of the object goes."""
         existing = self._existing(bucket, key)
-        if existing and (existing.is_file() or key in self._odd_keys(bucket)):
+        if existing and (existing.is_file() or self._odd.has(bucket, key)):
             return existing
         path = keys.as_path(key)
         if path is not None:
@@ -251,30 +256,19 @@ class Store:
             above = [self._root / bucket / parent for parent in path.parents][:-1]
             if not os.path.lexists(target) and all(p.is_dir() or not os.path.lexists(p) for p in above):
                 return target
-        odd = self.meta(bucket) / "odd"
-        odd.mkdir(parents=True, exist_ok=True)
-        (odd / f"{keys.digest(key)}.key").write_text(key)
-        self._odd_keys(bucket).add(key)
-        return odd / keys.digest(key)
+        return self._odd.add(bucket, key)
 
     def _existing(self, bucket: str, key: str) -> Path | None:
         """Where the object would be, if it is there; never outside of the bucket."""
         with self._lock:
-            if key in self._odd_keys(bucket):
-                return self.meta(bucket) / "odd" / keys.digest(key)
+            if self._odd.has(bucket, key):
+                return self._odd.path(bucket, key)
         path = keys.as_path(key)
         if path is None:
             return None
         found = self._root / bucket / path
         # A container that writes into a mounted bucket may leave links.
         return found if found.parent.resolve().is_relative_to((self._root / bucket).resolve()) else None
-
-    def _odd_keys(self, bucket: str) -> set[str]:
-        with self._lock:
-            if bucket not in self._odd:
-                names = (self.meta(bucket) / "odd").glob("*.key")
-                self._odd[bucket] = {path.read_text() for path in names if path.with_suffix("").is_file()}
-            return self._odd[bucket]
 
     def _about_path(self, bucket: str, key: str, modified_ns: int) -> Path:
         name = keys.digest(key)
@@ -308,7 +302,7 @@ def precondition_failed(condition: str) -> ApiError:
     return ApiError("PreconditionFailed", message, 412, Condition=condition)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Returns when a file's bytes, or a directory's names, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -19,7 +19,7 @@ from local_sagemaker.errors import ApiError
 from local_sagemaker.records import write_json
 from local_sagemaker.s3 import checksums
 from local_sagemaker.s3.body import Received, bad_digest
-from local_sagemaker.s3.store import About, Store, Stored
+from local_sagemaker.s3.store import About, Store, Stored, sync
 
 SMALLEST_PART = 5 * 1024**2  # bytes of every part but the last
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -61,6 +61,7 @@ class Uploads:
         self.get(bucket, key, name)
         directory = self._directory(bucket, name)
         place = f"{number:05}-{uuid4().hex}"
+        sync(received.path)
         received.path.replace(directory / place)
         part = {
             "PartNumber": number,
@@ -83,22 +84,22 @@ class Uploads:
         upload = self.get(bucket, key, name)
         directory = self._directory(bucket, name)
         chosen = self._chosen(self.parts(bucket, name), listed)
-        partial = self._store.partial(bucket)
         digest = None
         if upload.get("ChecksumType") == "FULL_OBJECT":
             digest = checksums.ALGORITHMS[upload["ChecksumAlgorithm"]]()
-        with partial.open("wb") as writing:
-            for part in chosen:
-                with (directory / part["_Place"]).open("rb") as reading:
-                    while block := reading.read(1 << 20):
-                        writing.write(block)
-                        if digest:
-                            digest.update(block)
         md5s = b"".join(bytes.fromhex(part["ETag"].strip('"')) for part in chosen)
         etag = f'"{hashlib.md5(md5s, usedforsecurity=False).hexdigest()}-{len(chosen)}"'
         about = {**upload["_About"], "ETag": etag, "Parts": [part["Size"] for part in chosen]}
-        about.update(_checksum(upload, chosen, digest))
-        stored = self._store.put(bucket, key, partial, about, if_match, only_new)
+        with self._store.partial(bucket) as partial:
+            with partial.open("wb") as writing:
+                for part in chosen:
+                    with (directory / part["_Place"]).open("rb") as reading:
+                        while block := reading.read(1 << 20):
+                            writing.write(block)
+                            if digest:
+                                digest.update(block)
+            about.update(_checksum(upload, chosen, digest))
+            stored = self._store.put(bucket, key, partial, about, if_match, only_new)
         shutil.rmtree(directory)
         return stored
 

@@ -169,6 +169,15 @@ def test_a_manifest_and_the_containers_own_parameters(local: Local, bucket: str)
     assert f"sagemaker logs: {parameters}" in lines(local, job)
 
 
+@pytest.mark.parametrize("told", ['{"MaxConcurrentTransforms": 0}', '{"BatchStrategy": "ALL"}', "[]"])
+def test_parameters_that_cannot_be(local: Local, bucket: str, told: str) -> None:
+    put(local, bucket, in__a=b"rex")
+    name = model(local, UPPER, Environment={"VERSION": "1", "TOLD": told})
+    job = finished(local, transform(local, name, bucket))
+    assert job["TransformJobStatus"] == "Failed"
+    assert "the container's /execution-parameters answered" in job["FailureReason"]
+
+
 def test_one_bad_object_does_not_spoil_the_others(local: Local, upper: str, bucket: str) -> None:
     put(local, bucket, in__a=b"bad", in__b=b"rex")
     job = finished(local, transform(local, upper, bucket))
