@@ -110,9 +110,12 @@ class LogStore:
     def __init__(self, root: Path, limit: int = STREAM_LIMIT) -> None:
         self._root = root
         self._limit = limit
+        self.version = 0  # grows when a stream is begun
 
     def writer(self, group: str, stream: str, on_line: OnLine | None = None) -> LogWriter:
-        return LogWriter(self._path(group, stream), on_line, self._limit)
+        writer = LogWriter(self._path(group, stream), on_line, self._limit)
+        self.version += 1
+        return writer
 
     def groups(self) -> list[str]:
         return sorted(unquote(path.name) for path in self._root.glob("*"))

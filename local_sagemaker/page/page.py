@@ -1,6 +1,6 @@
 """The routes of the page.
 
-The page asks once a second. Every answer has the version of the records as its ETag, so that a second in which nothing
+The page asks once a second. Every answer has the version of the records and of the logs as its ETag, so that a second in which nothing
 happened costs a comparison of two strings. What changes something (stop, delete) is asked of the API itself.
 """
 
@@ -56,7 +56,7 @@ def routes(platform: Platform) -> list[Route]:
 
     def shown(view: View, changes_with_records: bool = True) -> Callable[[Request], Any]:
         async def answer(request: Request) -> Response:
-            tag = f'"{_BOOT}-{platform.records.version}"'
+            tag = f'"{_BOOT}-{platform.records.version}-{platform.logs.version}"'
             # An endpoint's instances come and go without a change of its record.
             has_tag = changes_with_records and request.path_params.get("kind") != "endpoints"
             headers = {**HEADERS, "ETag": tag} if has_tag else HEADERS

@@ -257,3 +257,31 @@ def test_what_is_not_there(local: Local, stream: tuple[str, str]) -> None:
         logs.get_log_events(logGroupName=GROUP, logStreamName=stream[1], nextToken="x/1")
     with pytest.raises(ClientError, match="must name a log group"):
         logs.describe_log_streams()
+
+
+def test_streams_by_their_last_event_and_groups_by_a_part(local: Local, stream: tuple[str, str]) -> None:
+    logs = local.client("logs")
+    newest = local.train('print("newest")')
+    local.finished(newest)
+    found = logs.describe_log_streams(logGroupName=GROUP, orderBy="LastEventTime", descending=True, limit=1)
+    assert found["logStreams"][0]["logStreamName"].startswith(f"{newest}/")
+    groups = logs.describe_log_groups(logGroupNamePattern="Training")["logGroups"]
+    assert [group["logGroupName"] for group in groups] == [GROUP]
+    assert logs.describe_log_groups(logGroupNamePattern="training")["logGroups"] == []
+
+
+@pytest.mark.parametrize(
+    ("operation", "members", "message"),
+    [
+        ("describe_log_groups", {"logGroupNamePrefix": "a", "logGroupNamePattern": "b"}, "not both"),
+        ("describe_log_streams", {"logStreamNamePrefix": "a", "orderBy": "LastEventTime"}, "Cannot order by"),
+        ("describe_log_streams", {"logGroupIdentifier": GROUP}, "not both"),
+        ("filter_log_events", {"logStreamNames": ["a"], "logStreamNamePrefix": "b"}, "not both"),
+    ],
+)
+def test_members_that_exclude_each_other(
+    local: Local, stream: tuple[str, str], operation: str, members: dict[str, Any], message: str
+) -> None:
+    group = {} if operation == "describe_log_groups" else {"logGroupName": GROUP}
+    with pytest.raises(ClientError, match=rf"\(InvalidParameterException\).*{message}"):
+        getattr(local.client("logs"), operation)(**group, **members)

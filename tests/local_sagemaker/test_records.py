@@ -8,8 +8,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from local_sagemaker.records import Records, write_json
 
 from .conftest import ROOT, Local
@@ -75,21 +73,23 @@ def test_an_object_in_a_bucket_is_no_record(tmp_path: Path) -> None:
     assert names(tmp_path / "s3" / "bucket") == [".new-file", "record.json"]
 
 
-@pytest.mark.parametrize("content", ["", '{"TrainingJobName": "b", "Train', "\0" * 100])
-def test_a_record_that_cannot_be_read_is_put_aside(start: Callable[..., Local], content: str) -> None:
+def test_records_that_cannot_be_read_are_put_aside(start: Callable[..., Local]) -> None:
     server = start()
-    kept, broken = server.train("pass"), server.train("pass")
-    for name in (kept, broken):
+    kept = server.train("pass")
+    broken = {server.train("pass"): content for content in ("", '{"TrainingJobName": "b", "Train', "\0" * 100)}
+    for name in (kept, *broken):
         server.finished(name)
     server.kill()
     directory = server.state / "training-jobs"
-    (directory / broken / "record.json").write_text(content)
+    for name, content in broken.items():
+        (directory / name / "record.json").write_text(content)
     server.up()
     (job,) = server.sagemaker.list_training_jobs()["TrainingJobSummaries"]
     assert job["TrainingJobName"] == kept
-    (aside,) = [path for path in directory.iterdir() if path.name.startswith(f".broken-{broken}-")]
-    assert (aside / "record.json").read_text() == content
-    assert f"{aside / 'record.json'} cannot be read as JSON" in (server.state / "server.log").read_text()
+    for name, content in broken.items():
+        (aside,) = directory.glob(f".broken-{name}-*")
+        assert (aside / "record.json").read_text() == content
+        assert f"{aside / 'record.json'} cannot be read as JSON" in (server.state / "server.log").read_text()
 
 
 # A limit on the size of files makes writing fail as a full disk does; it binds one process only.
