@@ -20,6 +20,7 @@ from local_sagemaker.records import Record
 from local_sagemaker.runners import Hosts, Mount, Runner, Running, Work
 
 REASON_LIMIT = 1024  # characters of FailureReason
+SILENT = "it printed nothing and left no /opt/ml/output/failure"
 
 
 @dataclass
@@ -101,7 +102,7 @@ class Attempt:
         host, code = self._failed
         head = "AlgorithmError: " if len(self._hosts) == 1 else f"AlgorithmError: {host.name}: "
         tail = f", exit code: {code}"
-        text = contract.failure(host.base) or " | ".join(host.last_lines)
+        text = contract.failure(host.base) or " | ".join(host.last_lines) or SILENT
         return head + text[: REASON_LIMIT - len(head) - len(tail)] + tail
 
     def keep_checkpoints(self) -> None:

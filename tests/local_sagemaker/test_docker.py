@@ -129,6 +129,14 @@ def test_a_container_that_fails(local: Local, engine: Any, image: str) -> None:
     assert containers(engine, local) == []
 
 
+def test_a_device_among_the_artifacts_of_an_isolated_job(local: Local, image: str) -> None:
+    code = "ls /sys/class/net; mknod /opt/ml/model/disk b 8 0"
+    name = train(local, image, code, EnableNetworkIsolation=True)
+    job = local.finished(name)
+    assert local.lines(name) == ["lo"]
+    assert "disk is neither a file nor a directory" in job["FailureReason"]
+
+
 def test_a_container_that_ignores_sigterm_is_killed(local: Local, engine: Any, image: str) -> None:
     name = train(local, image, "trap : TERM; echo ready; while true; do sleep 1; done")
     local.printed(name, "ready")

@@ -101,7 +101,10 @@ print(json.dumps({
             "AlgorithmError: no photographs, exit code: 1",
         ),
         ('print("one"); print("two"); raise SystemExit(3)', "AlgorithmError: one | two, exit code: 3"),
-        ("import os; os.kill(os.getpid(), 9)", "AlgorithmError: , exit code: 137"),
+        (
+            "import os; os.kill(os.getpid(), 9)",
+            "AlgorithmError: it printed nothing and left no /opt/ml/output/failure, exit code: 137",
+        ),
         ('import os; os.symlink("/etc/hosts", "model/hosts")', "hosts is a symbolic link"),
         ('import os; os.mkfifo("model/pipe")', "pipe is neither a file nor a directory"),
     ],
