@@ -19,7 +19,10 @@ import urllib3
 from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError
 
+from local_sagemaker.s3.operations import SUPPORT
+
 from .conftest import Local, channel, training_request, unique, wait_for
+from .test_support import shape_at
 
 SIGNED = {"Authorization": "AWS4-HMAC-SHA256 Credential=any/20260101/eu-west-1/s3/aws4_request, SignedHeaders=host"}
 MEGABYTE = 1024 * 1024
@@ -507,3 +510,11 @@ open("model/weights", "w").write((data / "whole/a/1").read_text())
     assert "odd ['x', 'y']" in said
     assert keys(s3, bucket, Prefix="out/") == [f"out/{name}/output/model.tar.gz"]
     assert job["ModelArtifacts"]["S3ModelArtifacts"] == f"s3://{bucket}/out/{name}/output/model.tar.gz"
+
+
+@pytest.mark.parametrize(
+    ("operation", "path"),
+    [(name, path) for name, support in SUPPORT.items() for path in (*support.without_effect, *support.refused)],
+)
+def test_what_is_declared_is_a_member(operation: str, path: str) -> None:
+    assert shape_at("s3", operation, path) is not None
