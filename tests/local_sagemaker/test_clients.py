@@ -86,7 +86,7 @@ def test_boto3_waits_and_pages(local: Local, tmp_path: Path, monkeypatch: pytest
         monkeypatch.setenv(name, value)
     session = boto3.Session()  # not the default session, which an earlier test may have made
     sagemaker = session.client("sagemaker")
-    names = []
+    names: list[str] = []
     for number in range(3):
         asked = training_request(SERVED, local.state.parent / "out")
         asked["TrainingJobName"] = names[0][:-1] + str(number) if names else unique("paged") + "-0"
