@@ -1,7 +1,8 @@
 """The routes of the page.
 
-The page asks once a second. Every answer has the version of the records and of the logs as its ETag, so that a second in which nothing
-happened costs a comparison of two strings. What changes something (stop, delete) is asked of the API itself.
+The page asks once a second. Every answer has the version of the records and of the logs as its ETag, so that a second
+in which nothing happened costs a comparison of two strings. What changes something (stop, delete) is asked of the API
+itself.
 """
 
 from __future__ import annotations
