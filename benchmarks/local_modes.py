@@ -20,12 +20,12 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import conditions  # noqa: E402
+from benchmarks.local_modes_probes.rows import ROWS  # noqa: E402
 from local_sagemaker import daemon  # noqa: E402
 
 PROBES = ROOT / "benchmarks" / "local_modes_probes"
@@ -167,7 +167,7 @@ def main() -> None:
     parser.add_argument("--environments", type=Path, metavar="DIR", help="keep the SDKs' environments here")
     parser.add_argument("--out", type=Path, default=conditions.RESULTS / "local-modes.md", help="where to write")
     options = parser.parse_args()
-    rows: Any = options.only or row_names()
+    rows = options.only or list(ROWS)
     with tempfile.TemporaryDirectory() as name, images(options.base):
         scratch = Path(name)
         directory = options.environments or scratch / "environments"
@@ -186,20 +186,6 @@ def main() -> None:
     )
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(text)
-
-
-def row_names() -> list[str]:
-    """Asked of the rows themselves, which read their environment when they are imported."""
-    code = "from benchmarks.local_modes_probes.rows import ROWS; print('\\n'.join(ROWS))"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=PROBES,
-        env={**os.environ, "WORK": "/"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout.split("\n")[:-1]
 
 
 def docker_version() -> str:

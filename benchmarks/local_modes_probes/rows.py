@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-WORK = Path(os.environ["WORK"])
+WORK = Path(os.environ.get("WORK", "."))  # a directory for this row alone
 ROLE = "arn:aws:iam::000000000000:role/anyone"
 REGEX = "loss=([0-9.]+)"
 NAME = f"row-{uuid4().hex[:8]}"  # of whatever this row makes
