@@ -80,6 +80,7 @@ SUPPORT = {
     "CreateTransformJob": Support(
         without_effect=(
             "TransformOutput.KmsKeyId",
+            "TransformResources.InstanceType",
             "TransformResources.VolumeKmsKeyId",
             "TransformResources.TransformAmiVersion",
             "ExperimentConfig",

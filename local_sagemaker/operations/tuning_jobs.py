@@ -184,7 +184,12 @@ SUPPORT = {
     "CreateHyperParameterTuningJob": Support(
         without_effect=(
             *_of_definitions(_TRAINING.without_effect),
-            *_of_definitions(("HyperParameterTuningResourceConfig.AllocationStrategy",)),
+            *_of_definitions(
+                tuple(
+                    f"HyperParameterTuningResourceConfig.{member}"
+                    for member in ("AllocationStrategy", "InstanceType", "VolumeKmsKeyId", "VolumeSizeInGB")
+                )
+            ),
         ),
         refused=(
             "Autotune",
