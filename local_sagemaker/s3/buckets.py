@@ -144,8 +144,10 @@ SUPPORT = {
         ),
         refused=(
             "ObjectLockEnabledForBucket",
+            "BucketNamespace=account-regional",
             "CreateBucketConfiguration.Location",
             "CreateBucketConfiguration.Bucket",
         ),
-    )
+    ),
+    "GetBucketAccelerateConfiguration": Support(without_effect=("RequestPayer",)),
 }

@@ -72,8 +72,11 @@ ALGORITHMS: dict[str, Callable[[], Digest]] = {
     "CRC64NVME": lambda: _Crc(_CRC64NVME, 8),
     "SHA1": lambda: hashlib.sha1(usedforsecurity=False),
     "SHA256": hashlib.sha256,
+    "SHA512": hashlib.sha512,
+    "MD5": lambda: hashlib.md5(usedforsecurity=False),
 }
-LENGTHS = {"CRC32": 4, "CRC32C": 4, "CRC64NVME": 8, "SHA1": 20, "SHA256": 32}
+LENGTHS = {"CRC32": 4, "CRC32C": 4, "CRC64NVME": 8, "SHA1": 20, "SHA256": 32, "SHA512": 64, "MD5": 16}
+NOT_HERE = ("XXHASH64", "XXHASH3", "XXHASH128")  # no library that is at hand has them
 
 
 def member(algorithm: str) -> str:

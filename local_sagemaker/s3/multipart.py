@@ -166,9 +166,11 @@ _OF_THE_SOURCE = tuple(f"CopySource{name}" for name in _CUSTOMER_KEY)
 _SUMS = tuple(map(member, ALGORITHMS))
 SUPPORT = {
     "CreateMultipartUpload": objects.WRITING,
-    "UploadPart": Support(("RequestPayer",), _CUSTOMER_KEY),
+    "UploadPart": Support(("RequestPayer",), (*_CUSTOMER_KEY, *objects.UNKNOWN_SUMS)),
     "UploadPartCopy": Support(("RequestPayer",), (*_CUSTOMER_KEY, *_OF_THE_SOURCE)),
-    "CompleteMultipartUpload": Support(("RequestPayer", "ChecksumType", "MpuObjectSize", *_SUMS), _CUSTOMER_KEY),
+    "CompleteMultipartUpload": Support(
+        ("RequestPayer", "ChecksumType", "MpuObjectSize", *_SUMS, *objects.UNKNOWN_SUMS), _CUSTOMER_KEY
+    ),
     "AbortMultipartUpload": Support(("RequestPayer",), ("IfMatchInitiatedTime",)),
     "ListParts": Support(("RequestPayer",), _CUSTOMER_KEY),
     "ListMultipartUploads": Support(("RequestPayer", "EncodingType"), ("Delimiter",)),

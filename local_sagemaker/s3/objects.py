@@ -178,17 +178,30 @@ _UNUSED = (
     "StorageClass",
     "RequestPayer",
 )
-_LOCKS = ("ObjectLockMode", "ObjectLockRetainUntilDate", "ObjectLockLegalHoldStatus")
+_LOCKS = (
+    "ObjectLockMode",
+    "ObjectLockRetainUntilDate",
+    "ObjectLockLegalHoldStatus",
+    "ObjectLockEventHold",
+    "ObjectLockEventHoldDurationDays",
+    "ObjectLockEventHoldDurationYears",
+)
 _CUSTOMER_KEY = ("SSECustomerAlgorithm", "SSECustomerKey", "SSECustomerKeyMD5")
 WRITING = Support(
     without_effect=_UNUSED,
-    refused=(*_LOCKS, *_CUSTOMER_KEY, "WebsiteRedirectLocation"),
+    refused=(
+        *_LOCKS,
+        *_CUSTOMER_KEY,
+        "WebsiteRedirectLocation",
+        *(f"ChecksumAlgorithm={name}" for name in checksums.NOT_HERE),
+    ),
 )
+UNKNOWN_SUMS = tuple(map(checksums.member, checksums.NOT_HERE))
 _DELETING = ("IfMatch", "IfMatchLastModifiedTime", "IfMatchSize")
 SUPPORT = {
-    "PutObject": Support(WRITING.without_effect, (*WRITING.refused, "WriteOffsetBytes")),
+    "PutObject": Support(WRITING.without_effect, (*WRITING.refused, *UNKNOWN_SUMS, "WriteOffsetBytes")),
     "CopyObject": Support(
-        (*WRITING.without_effect, "ChecksumAlgorithm"),
+        (*WRITING.without_effect, "ChecksumAlgorithm", "AnnotationDirective"),
         (*WRITING.refused, "CopySourceSSECustomerAlgorithm", "CopySourceSSECustomerKey", "CopySourceSSECustomerKeyMD5"),
     ),
     "DeleteObject": Support(

@@ -18,8 +18,9 @@ SUPPORT: dict[str, Support] = {name: Support() for name in HANDLERS} | {
 def perform(s3: S3, asked: Asked) -> Given:
     """Answers a request. Raises ApiError."""
     handler = HANDLERS[asked.operation]
-    if asked.parameters.get("ExpectedBucketOwner", ACCOUNT) != ACCOUNT:
-        raise ApiError("AccessDenied", "Access Denied", 403)
+    for owner in ("ExpectedBucketOwner", "ExpectedSourceBucketOwner"):
+        if asked.parameters.get(owner, ACCOUNT) != ACCOUNT:
+            raise ApiError("AccessDenied", "Access Denied", 403)
     try:
         SUPPORT[asked.operation].check(asked.parameters)
     except ApiError as error:
