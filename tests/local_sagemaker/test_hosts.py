@@ -130,7 +130,9 @@ print([(group["instance_group_name"], len(group["hosts"])) for group in told["in
 def test_hosts_of_a_server_that_was_killed_are_ended(start: Callable[..., Local]) -> None:
     server = start()
     name = server.train('import time; print("ready"); time.sleep(600)', ResourceConfig=instances(2))
-    wait_for(lambda: len(left_over(server.state)), lambda count: count == 2)
+    server.printed(name, "ready")
+    # Both: a process that prints when nobody reads any more ends by itself.
+    wait_for(lambda: lines_of_hosts(server, name), lambda printed: list(printed.values()) == [["ready"]] * 2)
     server.kill()
     assert len(left_over(server.state)) == 2
     server.up()
