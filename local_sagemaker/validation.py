@@ -60,7 +60,10 @@ def check(service: str, operation: str, parameters: dict[str, Any]) -> None:
     shape = operation_model(service, operation).input_shape
     faults: list[str] = []
     if shape is not None:
-        _check(shape, parameters, "", faults)
+        try:
+            _check(shape, parameters, "", faults)
+        except RecursionError:
+            raise ApiError("SerializationException", "The request is nested too deeply.") from None
     if faults:
         noun = "validation error" if len(faults) == 1 else "validation errors"
         code = _CODES.get(service, "ValidationException")

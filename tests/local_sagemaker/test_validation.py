@@ -165,6 +165,15 @@ def test_what_is_no_request(local: Local, headers: dict[str, str], body: bytes, 
     assert (answer.status, json.loads(answer.data)["__type"]) == (status, code)
 
 
+def test_nesting_at_the_edge_of_what_python_reads(local: Local) -> None:
+    headers = {"X-Amz-Target": "SageMaker.ListModels"}
+    for depth in range(800, 1010, 10):
+        for opening, closing in ((b"[", b"]"), (b'{"a":', b"}")):
+            body = b'{"a":' + opening * depth + b"1" + closing * depth + b"}"
+            answer = urllib3.request("POST", local.url, headers=headers, body=body)
+            assert answer.status == 400, depth
+
+
 def test_the_query_protocol(local: Local) -> None:
     assert local.client("sts").get_caller_identity()["Account"] == "000000000000"
     with pytest.raises(ClientError, match=r"\(UnknownOperationException\).*does not do sts:GetFederationToken"):
