@@ -39,7 +39,7 @@ def ensure(state: Path, process_path: Path | None = None) -> str:
     """
     state = state.absolute()
     process_path = process_path.absolute() if process_path else None
-    state.mkdir(parents=True, exist_ok=True)
+    _make(state)
     with (state / "starting.lock").open("w") as gate:
         fcntl.flock(gate, fcntl.LOCK_EX)  # two scripts at the same moment start one server
         running = _running(state)
@@ -79,7 +79,7 @@ def start(settings: Settings, port: int) -> str:
     package = Path(__file__).parent.parent
     arguments = [sys.executable, "-m", "local_sagemaker", "up", "--port", str(port), *_options(settings)]
     path = os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH")]))
-    settings.state.mkdir(parents=True, exist_ok=True)
+    _make(settings.state)
     with (settings.state / "server.log").open("ab") as output:
         begin = output.tell()
         process = subprocess.Popen(
@@ -113,7 +113,7 @@ def serve(settings: Settings, port: int) -> None:
     from local_sagemaker.records import write_json
     from local_sagemaker.server import application
 
-    settings.state.mkdir(parents=True, exist_ok=True)
+    _make(settings.state)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     _hold(settings.state)
     with _listen(port) as listener:
@@ -143,11 +143,20 @@ def serve(settings: Settings, port: int) -> None:
             description.unlink(missing_ok=True)
 
 
+def _make(state: Path) -> None:
+    """Makes the state directory. Raises DaemonError where nothing can be written to it."""
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        (state / "server.lock").open("a").close()
+    except OSError as error:
+        raise DaemonError(
+            f"The state directory {state} cannot be written: {error.strerror}. Name another with --state."
+        ) from error
+
+
 def banner(url: str) -> str:
     """What `up` prints: the address, the line to paste into a shell, and where the page is."""
-    return (
-        f"local SageMaker answers at {url}\nexport AWS_ENDPOINT_URL={url}\nOpen {url} in a browser to watch it."
-    )
+    return f"local SageMaker answers at {url}\nexport AWS_ENDPOINT_URL={url}\nOpen {url} in a browser to watch it."
 
 
 def _text(path: Path | None) -> str | None:
@@ -243,6 +252,8 @@ def _try(descriptor: int, mode: int) -> bool:
 
 
 def _listen(port: int) -> socket.socket:
+    if not 0 <= port <= 65535:
+        raise DaemonError(f"Port {port} cannot be used: ports go up to 65535. Name another with --port.")
     # Named TCP, since asyncio asks for TCP_NODELAY only then; without it an answer waits 40 ms for an acknowledgement.
     listener = socket.socket(proto=socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -79,7 +79,7 @@ class Records:
         for pattern in (".new-*", ".deleted-*", f"*/.{FILE}.*"):
             for path in self._state.glob(f"*/{pattern}"):
                 if path.relative_to(self._state).parts[0] not in _FOREIGN:
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+                    shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
         for directory in self._broken:
             aside = directory.with_name(f".broken-{directory.name}-{uuid4().hex[:8]}")
             directory.rename(aside)

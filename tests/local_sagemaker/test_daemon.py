@@ -125,6 +125,20 @@ def test_a_port_in_use_is_refused(local: Local, tmp_path: Path) -> None:
             assert line.startswith(f"Port {port} cannot be used")
 
 
+@pytest.mark.parametrize("background", [[], ["--background"]])
+def test_what_cannot_be_a_state_or_a_port_is_refused_in_a_sentence(
+    local: Local, tmp_path: Path, background: list[str]
+) -> None:
+    (tmp_path / "file").touch()
+    for state in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/state")):
+        done = local.command("up", "--port", "0", "--state", str(state), *background)
+        (line,) = done.stderr.splitlines()
+        assert (done.returncode, line.startswith(f"The state directory {state} cannot be written: ")) == (2, True)
+    done = local.command("up", "--port", "99999", "--state", str(tmp_path), *background)
+    (line,) = done.stderr.splitlines()
+    assert (done.returncode, line.startswith("Port 99999 cannot be used: ")) == (2, True)
+
+
 def test_ensure_starts_one_server_and_finds_it_again(process_path: Path, tmp_path: Path) -> None:
     code = f"""
 from pathlib import Path
