@@ -110,10 +110,12 @@ def start(container: Path, folder: Path, *arguments: object) -> subprocess.Popen
 
 def read_until(process: subprocess.Popen[str], text: str) -> None:
     assert process.stdout
+    seen = []
     for line in process.stdout:
+        seen.append(line)
         if text in line:
             return
-    raise AssertionError(f"{text!r} was not told: {process.communicate()[1]}")
+    raise AssertionError(f"{text!r} was not told, but {seen}: {process.communicate()[1]}")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -130,7 +132,7 @@ def test_an_interrupted_pipeline_leaves_no_process(
 
 
 def test_a_job_goes_on_when_nobody_follows(run: Run, container: Path, data: Path, tmp_path: Path) -> None:
-    with start(container, tmp_path, "train", "--data", data, "--workers", 4, "--name", "kennel-long") as process:
+    with start(container, tmp_path, "train", "--data", data, "--workers", 60, "--name", "kennel-long") as process:
         read_until(process, "[Training]")
         process.send_signal(signal.SIGINT)
         told, errors = process.communicate(timeout=60)
@@ -138,7 +140,8 @@ def test_a_job_goes_on_when_nobody_follows(run: Run, container: Path, data: Path
     assert errors == "error: interrupted\n"
     assert "kennel-long goes on" in told
     assert is_running(tmp_path)
-    time.sleep(0.1)
+    (data / "enough").touch()
     attached = run("train", "--local", "--attach", "kennel-long")
+    (data / "enough").unlink()
     assert attached.returncode == 0, attached.stderr
     assert "test:accuracy=" in attached.stdout
