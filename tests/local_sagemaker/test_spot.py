@@ -27,11 +27,11 @@ time.sleep(0 if begun else 600)
 """
 
 
-def spot(checkpoints: Path, wait_s: int = 600, run_s: int = 600) -> dict[str, Any]:
+def spot(checkpoints: str, wait_s: int = 600, run_s: int = 600) -> dict[str, Any]:
     return {
         "EnableManagedSpotTraining": True,
         "StoppingCondition": {"MaxRuntimeInSeconds": run_s, "MaxWaitTimeInSeconds": wait_s},
-        "CheckpointConfig": {"S3Uri": checkpoints.as_uri()},
+        "CheckpointConfig": {"S3Uri": checkpoints},
     }
 
 
@@ -48,8 +48,15 @@ def secondary(job: dict[str, Any]) -> list[str]:
     return [step["Status"] for step in job["SecondaryStatusTransitions"]]
 
 
-def test_an_interrupted_job_starts_again_from_its_checkpoint(local: Local, tmp_path: Path) -> None:
-    name = local.train(RESUME, **spot(tmp_path / "checkpoints"))
+@pytest.mark.parametrize("place", ["a directory", "a bucket"])
+def test_an_interrupted_job_starts_again_from_its_checkpoint(local: Local, tmp_path: Path, place: str) -> None:
+    if place == "a bucket":
+        local.client("s3").create_bucket(
+            Bucket="spot-checkpoints", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
+        )
+        name = local.train(RESUME, **spot("s3://spot-checkpoints/run"))
+    else:
+        name = local.train(RESUME, **spot((tmp_path / "checkpoints").as_uri()))
     local.printed(name, "saved")
     interrupt(local, name, {"away_s": 2.5})
     job = local.finished(name)
@@ -68,7 +75,7 @@ def test_an_interrupted_job_starts_again_from_its_checkpoint(local: Local, tmp_p
 
 
 def test_a_job_that_waits_too_long_for_instances_is_stopped(local: Local, tmp_path: Path) -> None:
-    name = local.train(RESUME, **spot(tmp_path / "checkpoints", wait_s=12, run_s=12))
+    name = local.train(RESUME, **spot((tmp_path / "checkpoints").as_uri(), wait_s=12, run_s=12))
     local.printed(name, "saved")
     interrupt(local, name, {"away_s": 3600})
     job = local.finished(name)
@@ -77,7 +84,7 @@ def test_a_job_that_waits_too_long_for_instances_is_stopped(local: Local, tmp_pa
 
 
 def test_a_job_can_be_stopped_while_it_waits_for_instances(local: Local, tmp_path: Path) -> None:
-    name = local.train(RESUME, **spot(tmp_path / "checkpoints"))
+    name = local.train(RESUME, **spot((tmp_path / "checkpoints").as_uri()))
     local.printed(name, "saved")
     done = local.command("interrupt", name, "--away-s", "3600", "--state", str(local.state))
     assert done.returncode == 0, done.stderr
