@@ -1,7 +1,8 @@
 """A real local SageMaker whose `train` and `serve` are a few lines, so that tests of the scripts take seconds.
 
 `train` computes its "accuracy" from its hyperparameters; `--weight-decay 1` makes it fail, `--workers N` last N
-seconds, or until there is a file `enough` beside the splits. `serve` answers with the classes of the artifact and refuses what is no JPEG.
+seconds, or until there is a file `enough` beside the splits. `serve` answers with the classes of the artifact and
+refuses what is no JPEG.
 """
 
 from __future__ import annotations
