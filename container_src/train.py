@@ -9,14 +9,19 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import signal
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from classifier import device
+from classifier import device, search_space
 from classifier.config import Config
 from classifier.errors import InputError
 from classifier.job import Job
+
+if TYPE_CHECKING:
+    from classifier.precision import Precision
 
 # Where the image keeps its pretrained weights; the channel `weights` comes first.
 BAKED_WEIGHTS = Path(os.environ.get("KENNEL_WEIGHTS", "/opt/kennel/weights"))
@@ -75,20 +80,41 @@ def run(config: Config, job: Job) -> None:
     if "features" in job.channels and not config.freeze_backbone:
         raise InputError("the channel `features` holds what a frozen backbone made, and freeze-backbone=false trains "
                          "the backbone: leave the channel out, or set freeze-backbone=true")  # fmt: skip
-    if "features" not in job.channels:
+    if "features" not in job.channels or config.mode == "embed":
         job.need("train", "valid")
+    if config.debug and config.mode != "train":
+        raise InputError(f"debug=true records one training, which mode={config.mode} is not: set mode=train")
+    space = search_space.parse(config) if config.mode == "search" else None
     found = device.find("train")
     print(found.line, flush=True)
-    train(config, job, found)
-
-
-def train(config: Config, job: Job, found: device.Device) -> None:
-    """Trains, evaluates and writes the artifact; with `debug` (or a hook file) also the report."""
     # After the cheap checks: torch takes seconds to import.
-    from classifier import fitting, material, precision
-    from classifier.log import Log, say
+    from classifier import precision
 
     compute = precision.choose(found)
+    if space:
+        from classifier import search
+
+        search.run(config, space, job, compute)
+    elif config.mode == "embed":
+        embed(config, job, compute)
+    else:
+        train(config, job, compute)
+
+
+def embed(config: Config, job: Job, compute: Precision) -> None:
+    """Leaves the photographs' features as the artifact."""
+    from classifier import embedding
+
+    folder = embedding.embed(config, job, compute)
+    for path in folder.iterdir():
+        shutil.copyfile(path, job.model_dir / path.name)
+
+
+def train(config: Config, job: Job, compute: Precision) -> None:
+    """Trains, evaluates and writes the artifact; with `debug` (or a hook file) also the report."""
+    from classifier import fitting, material
+    from classifier.log import Log, say
+
     given = material.open(config, job, compute)
     say(f"data: {', '.join(f'{n} {name}' for name, n in given.sizes.items())} photographs of "
         f"{len(given.classes)} classes")  # fmt: skip

@@ -7,10 +7,10 @@ from classifier.training import Epoch, Observer
 
 
 class Log(Observer):
-    """Prints one line an epoch of `epochs`."""
+    """Prints one line an epoch of `epochs`, each after `prefix`."""
 
-    def __init__(self, epochs: int) -> None:
-        self.epochs = epochs
+    def __init__(self, epochs: int, prefix: str = "") -> None:
+        self.epochs, self.prefix = epochs, prefix
 
     def on_epoch(self, epoch: Epoch) -> None:
         values = {
@@ -19,7 +19,7 @@ class Log(Observer):
             "valid:accuracy": epoch.valid.accuracy,
         }
         speed = f"{epoch.images_per_s:.0f} images/s, {epoch.seconds:.1f} s"
-        say(f"epoch {epoch.number}/{self.epochs}: {metrics.line(values)} ({speed})")
+        say(f"{self.prefix}epoch {epoch.number}/{self.epochs}: {metrics.line(values)} ({speed})")
 
 
 def say(text: str) -> None:
