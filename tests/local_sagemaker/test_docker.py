@@ -201,13 +201,20 @@ class Line:
         self._server = socket.create_server(("127.0.0.1", 0))
         self.url = f"tcp://127.0.0.1:{self._server.getsockname()[1]}"
         self._open: list[socket.socket] = []
+        self._waits = threading.Semaphore(0)  # requests for a container's end
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> None:
-        """Every connection of this moment ends; new ones are taken."""
-        for end in self._open:
+        """Every connection of this moment ends, among them one that waits for a container's end; new ones are taken."""
+        assert self._waits.acquire(timeout=60)
+        ends, self._open = self._open, []
+        for end in ends:
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
+
+    def forget_waits(self) -> None:
+        while self._waits.acquire(blocking=False):
+            pass
 
     def _accept(self) -> None:
         while True:
@@ -218,11 +225,12 @@ class Line:
             for source, target in ((near, far), (far, near)):
                 threading.Thread(target=self._pass, args=(source, target), daemon=True).start()
 
-    @staticmethod
-    def _pass(source: socket.socket, target: socket.socket) -> None:
+    def _pass(self, source: socket.socket, target: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 target.sendall(data)
+                if data.startswith(b"POST") and b"/wait" in data.partition(b"\r\n")[0]:
+                    self._waits.release()
             target.shutdown(socket.SHUT_WR)
 
 
@@ -248,6 +256,7 @@ def test_a_job_whose_engine_is_lost_is_tried_again(
     assert [step["Status"] for step in job["SecondaryStatusTransitions"]] == [*begin, *begin, "Uploading", "Completed"]
     assert containers(engine, server) == []
     (tmp_path / "checkpoints" / "begun").unlink()
+    line.forget_waits()
     name = train(server, image, code, CheckpointConfig=kept)
     server.printed(name, "ready")
     line.cut()
