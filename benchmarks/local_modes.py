@@ -129,8 +129,7 @@ def run(name: str, column: Column, row: str) -> str:
             return f"**no**: nothing after {LIMIT_S} s"
         finally:
             give_back(Path(work))
-            if row != "nothing left on the engine":
-                remove_containers_of_sdks(name)
+            remove_containers_of_sdks(name)
         lines = done.stdout.strip().splitlines()
         try:
             result = json.loads(lines[-1])

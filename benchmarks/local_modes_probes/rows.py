@@ -113,7 +113,7 @@ def asks_for_a_gpu(mode: Any) -> str:
 
 
 def stops_a_job(mode: Any) -> str:
-    job = mode.train("trap 'echo stopping; exit 0' TERM; sleep 90 & wait", wait=False)
+    job = mode.train("trap 'echo stopping; exit 0' TERM; sleep 20 & wait", wait=False)
     mode.stop(job)
     described = mode.describe(job)
     need(described["TrainingJobStatus"] == "Stopped", f"status {described['TrainingJobStatus']}")
@@ -196,7 +196,7 @@ def starts_a_dead_container_again(mode: Any) -> str:
         ask(mode, name, "die")
     except Exception as error:  # what each mode says of a container that hangs up is not this row's matter
         print(error)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 30
     said: object = "nothing"
     while time.monotonic() < deadline:
         try:
@@ -208,7 +208,7 @@ def starts_a_dead_container_again(mode: Any) -> str:
             said = error
             time.sleep(1)
     else:
-        raise Missing(f"after 60 s: {said}")
+        raise Missing(f"after 30 s: {said}")
     mode.sagemaker.delete_endpoint(EndpointName=name)
     return "answers again"
 
