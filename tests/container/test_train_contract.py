@@ -72,6 +72,20 @@ def test_the_same_seed_gives_the_same_weights(job: Factory, tmp_path: Path) -> N
     assert digests[0] == digests[1]
 
 
+def test_a_search_in_one_job(job: Factory) -> None:
+    """Its JSON is one of the strings in hyperparameters.json, as a platform that knows nothing of it carries it."""
+    this = job()
+    ranges = [{"name": "batch-size", "kind": "Categorical", "values": ["8", "16"]}]
+    search = json.dumps({"strategy": "grid", "trials": 2, "objective": "valid:loss", "ranges": ranges})
+    code, log = this.run(QUICK | {"mode": "search", "search": search, "freeze-backbone": "true"})
+    assert code == 0, log
+    found = json.loads((this.root / "output" / "data" / "trials.json").read_text())
+    assert [trial["status"] for trial in found["trials"]] == ["Completed", "Completed"]
+    assert found["direction"] == "Minimize"
+    model = artifact.read(this.root / "model")
+    assert model.metrics["valid:loss"] == pytest.approx(min(trial["objective"] for trial in found["trials"]))
+
+
 @pytest.mark.parametrize(
     ("hyperparameters", "reason"),
     [
