@@ -29,7 +29,7 @@ from classifier.features import Key, Split
 from classifier.images import normalize
 from classifier.job import Job
 from classifier.log import say
-from classifier.precision import Precision
+from classifier.precision import Precision, threads
 from classifier.preprocessing import Preprocessing
 
 # Pictures that go through the network at once. A core's cache holds the activations of few.
@@ -206,7 +206,7 @@ class _Pass:
                 f"about {self._left / self.per_second:.0f} s left")  # fmt: skip
 
 
-def _on_cores(views: data.Views, batches: Sequence[range], forward: _Forward, threads: int) -> Iterator[Batch]:
+def _on_cores(views: data.Views, batches: Sequence[range], forward: _Forward, workers: int) -> Iterator[Batch]:
     """Decodes and computes whole batches side by side, a thread each. Threads that share one batch would wait for each
     other at every layer, and while one decodes."""
 
@@ -214,10 +214,10 @@ def _on_cores(views: data.Views, batches: Sequence[range], forward: _Forward, th
         pictures, labels = zip(*(views[i] for i in rows), strict=True)
         return forward(torch.stack(pictures)), torch.tensor(labels)
 
-    count = threads if threads > 0 else machine.cpus()
-    before = torch.get_num_threads()
+    count = workers if workers > 0 else machine.cpus()
     pending: deque[Future[Batch]] = deque()
-    with ThreadPoolExecutor(count, "embed", torch.set_num_threads, (1,)) as pool:
+    # Each thread sets its own number, and with it the one that is taken from now on.
+    with threads(1), ThreadPoolExecutor(count, "embed", torch.set_num_threads, (1,)) as pool:
         try:
             for rows in batches:
                 pending.append(pool.submit(one, rows))
@@ -227,7 +227,6 @@ def _on_cores(views: data.Views, batches: Sequence[range], forward: _Forward, th
                 yield pending.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
-            torch.set_num_threads(before)
 
 
 def _describe(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -55,3 +56,14 @@ def gpu(index: int = 0) -> torch.device:
             f"the driver offers a GPU and torch cannot use it: {reason}; start again on another host or instance type"
         ) from None
     return torch.device("cuda", index)
+
+
+@contextlib.contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Within it, `count` CPU threads share each operation of torch."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
