@@ -80,9 +80,14 @@ def confirm(question: str, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise InputError(f"{question} Nobody is at a terminal to answer: add --yes to agree")
-    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+    if not ask(question):
         raise InputError("nothing was started: the question was not answered with yes")
+
+
+def ask(question: str) -> bool:
+    """Whether the person at the terminal answers with yes."""
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def run(main: Callable[[], None]) -> None:

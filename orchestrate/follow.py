@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from orchestrate import curves
 from orchestrate.console import Console
 from orchestrate.errors import JobFailed
 from orchestrate.session import Session
@@ -39,6 +40,8 @@ class Trial:
     objective: float | None
     seconds: float | None
     failure: str
+    curve: tuple[Mapping[str, float], ...] = ()
+    """of each epoch: its number as `epoch`, and its metrics"""
 
     def __str__(self) -> str:
         told = f"{self.objective:.4f}" if self.objective is not None else self.status
@@ -81,12 +84,8 @@ class LogReader:
             return []
 
 
-def training(session: Session, name: str, console: Console) -> Training:
-    """Prints status changes and the log until the job ends.
-
-    Raises:
-        JobFailed: it ended Failed or Stopped; with its reason.
-    """
+def until_ended(session: Session, name: str, console: Console, tell: Callable[[str], None]) -> Any:
+    """Prints status changes and gives the log to `tell`, line by line, until the job ends; the SDK's TrainingJob."""
     from sagemaker.core.resources import TrainingJob
 
     log = LogReader(session, TRAINING_LOGS, f"{name}/")
@@ -100,15 +99,29 @@ def training(session: Session, name: str, console: Console) -> Training:
                 show(f"{name}: {told}")
             ended = job.training_job_status in ENDED
             for line in log.read():
-                console.say(f"  {line}")
+                tell(line)
             if ended:
-                break
+                return job
             time.sleep(session.poll_s)
             job.refresh()
+
+
+def training(session: Session, name: str, console: Console, tell: Callable[[str], None] | None = None) -> Training:
+    """Follows a training job to its end; its whole log is printed where `tell` does not choose.
+
+    Raises:
+        JobFailed: it ended Failed or Stopped; with its reason.
+    """
+    job = until_ended(session, name, console, tell or (lambda line: console.say(f"  {line}")))
     if job.training_job_status != "Completed":
         why = f": {job.failure_reason}" if job.failure_reason else f" ({job.secondary_status})"
         raise JobFailed(f"training job {name} ended {job.training_job_status}{why}")
     return finished(job)
+
+
+def stop_training(session: Session, name: str) -> None:
+    """Asks a training job to end."""
+    session.client("sagemaker").stop_training_job(TrainingJobName=name)
 
 
 def finished(job: Any) -> Training:
@@ -124,7 +137,8 @@ def finished(job: Any) -> Training:
 
 
 def tuning(session: Session, name: str, console: Console) -> tuple[Any, list[Trial]]:
-    """Prints each trial as it ends, until the search does. Returns the SDK's HyperParameterTuningJob and the trials.
+    """Prints each trial as it ends, until the search does. Returns the SDK's HyperParameterTuningJob and the trials,
+    with the curves that their logs tell.
 
     Raises:
         JobFailed: the search ended Failed, with its reason, or without a single trial that told the objective.
@@ -135,18 +149,23 @@ def tuning(session: Session, name: str, console: Console) -> tuple[Any, list[Tri
     settings = job.hyper_parameter_tuning_job_config
     goal = settings.hyper_parameter_tuning_job_objective
     total = settings.resource_limits.max_number_of_training_jobs
-    told: set[str] = set()
+    over: dict[str, Trial] = {}
     with console.progress(f"{name}: starting") as show:
         while True:
             ended = job.hyper_parameter_tuning_job_status in ENDED
             found = trials(session, name)
-            over = [t for t in found if t.status in ENDED]
-            for trial in over:
-                if trial.name not in told:
-                    told.add(trial.name)
-                    top = best(over[: over.index(trial) + 1], goal.type)
+            for trial in found:
+                if trial.status in ENDED and trial.name not in over:
+                    # The Logs API answers few calls a second: each trial's log is read once, when it has ended.
+                    lines = LogReader(session, TRAINING_LOGS, f"{trial.name}/").read()
+                    over[trial.name] = replace(trial, curve=curves.read(lines))
+                    top = best(list(over.values()), goal.type)
                     console.say(f"{trial}" + (f"  (best {goal.metric_name}={top.objective:.4f})" if top else ""))
-            leader = best(over, goal.type)
+                    if top is None and trial.status == "Completed" and len(over) == 1:
+                        console.say(f"trial {trial.number} ended well and its log never told {goal.metric_name}: if "
+                                    f"none ever does, the search finds nothing; stop it with "
+                                    f"python orchestrate/clean.py {session.flags} {name}")  # fmt: skip
+            leader = best(list(over.values()), goal.type)
             show(f"{name}: {len(over)} of {total} trials ended, {len(found) - len(over)} running"
                  + (f", best {goal.metric_name}={leader.objective:.4f}" if leader else ""))  # fmt: skip
             if ended:
@@ -154,10 +173,12 @@ def tuning(session: Session, name: str, console: Console) -> tuple[Any, list[Tri
             time.sleep(session.poll_s)
             job.refresh()
     status = job.hyper_parameter_tuning_job_status
-    if best(over, goal.type) is None:
+    if best(list(over.values()), goal.type) is None:
         why = job.failure_reason or "no trial ended with a value of the objective"
-        raise JobFailed(f"tuning job {name} ended {status}: {why}")
-    return job, over
+        reasons = {t.failure: t.number for t in reversed(list(over.values())) if t.failure}
+        first = "".join(f"; trial {number}: {failure}" for failure, number in list(reasons.items())[-1:])
+        raise JobFailed(f"tuning job {name} ended {status}: {why}{first}")
+    return job, sorted(over.values(), key=lambda t: (t.number, t.name))
 
 
 def trials(session: Session, tuning_job: str) -> list[Trial]:

@@ -9,17 +9,18 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from classifier import metrics
 from orchestrate.errors import InputError
-from orchestrate.ranges import Range, to_request
+from orchestrate.ranges import to_request
+from orchestrate.search import OBJECTIVES, WARM_STARTS, Search
 from orchestrate.session import Session
+from orchestrate.storage import join
 
 TAGS = [{"Key": "project", "Value": "kennel"}]
-OBJECTIVES = {"valid:accuracy": "Maximize", "valid:loss": "Minimize"}
 VARIANT = "AllTraffic"
 VOLUME_GB = 30
 _NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")
@@ -27,10 +28,15 @@ _NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")
 
 @dataclass(frozen=True)
 class Machine:
-    """What a training job runs on, and for how long at most."""
+    """What a training job runs on, and for how long at most.
+
+    `spot`: instances that AWS may take back, for less. `keep_alive_s`: how long an instance waits for the next job.
+    """
 
     instance_type: str
     max_runtime_s: int
+    spot: bool = False
+    keep_alive_s: int = 0
 
 
 def unique_name(kind: str) -> str:
@@ -54,30 +60,62 @@ def training(
         "TrainingJobName": name,
         "HyperParameters": dict(hyperparameters),
         "Tags": TAGS,
-        **_job(session, image, channels, machine, session.root),
+        **_job(session, image, channels, machine, session.root, join(session.root, "checkpoints", name)),
+    }
+
+
+def embedding(
+    session: Session, name: str, image: str, channels: Mapping[str, str], hyperparameters: Mapping[str, str],
+    machine: Machine, folder: str,
+) -> dict[str, Any]:  # fmt: skip
+    """CreateTrainingJob of mode=embed: its artifact is a folder below the URI `folder`, which trials read as it is.
+
+    Its checkpoints lie beside it, so that what one job has embedded the next need not.
+    """
+    checkpoints = join(folder, "checkpoints")
+    request = _job(session, image, channels, machine, folder, checkpoints)
+    request["OutputDataConfig"]["CompressionType"] = "NONE"
+    return {
+        "TrainingJobName": name,
+        "HyperParameters": dict(hyperparameters),
+        "Tags": TAGS,
+        **request,
+        "CheckpointConfig": {"S3Uri": checkpoints},
     }
 
 
 def tuning(
     session: Session, name: str, image: str, channels: Mapping[str, str], fixed: Mapping[str, str],
-    machine: Machine, ranges: Sequence[Range], objective: str, strategy: str, trials: int, parallel: int, seed: int,
+    machine: Machine, search: Search,
 ) -> dict[str, Any]:  # fmt: skip
-    """CreateHyperParameterTuningJob. `strategy`: bayesian or random; `fixed`: hyperparameters of every trial."""
-    return {
+    """CreateHyperParameterTuningJob. `fixed`: hyperparameters of every trial."""
+    folder = join(session.root, name)
+    settings: dict[str, Any] = {
+        "Strategy": search.strategy.capitalize(),
+        "HyperParameterTuningJobObjective": {"Type": OBJECTIVES[search.objective], "MetricName": search.objective},
+        "ResourceLimits": {"MaxNumberOfTrainingJobs": search.trials, "MaxParallelTrainingJobs": search.parallel},
+        "ParameterRanges": to_request(search.ranges),
+        "TrainingJobEarlyStoppingType": "Auto" if search.early_stopping else "Off",
+        "RandomSeed": search.seed,
+    }
+    if search.strategy == "hyperband":
+        resource = {"MinResource": 1, "MaxResource": int(fixed["epochs"])}
+        settings["StrategyConfig"] = {"HyperbandStrategyConfig": resource}
+    request = {
         "HyperParameterTuningJobName": name,
-        "HyperParameterTuningJobConfig": {
-            "Strategy": strategy.capitalize(),
-            "HyperParameterTuningJobObjective": {"Type": OBJECTIVES[objective], "MetricName": objective},
-            "ResourceLimits": {"MaxNumberOfTrainingJobs": trials, "MaxParallelTrainingJobs": parallel},
-            "ParameterRanges": to_request(ranges),
-            "RandomSeed": seed,
-        },
+        "HyperParameterTuningJobConfig": settings,
         "TrainingJobDefinition": {
             "StaticHyperParameters": dict(fixed),
-            **_job(session, image, channels, machine, f"{session.root}/{name}"),
+            **_job(session, image, channels, machine, folder, join(folder, "checkpoints")),
         },
         "Tags": TAGS,
     }
+    if search.warm_start:
+        request["WarmStartConfig"] = {
+            "ParentHyperParameterTuningJobs": [{"HyperParameterTuningJobName": name} for name in search.warm_start],
+            "WarmStartType": WARM_STARTS[search.warm_start_type],
+        }
+    return request
 
 
 def model(session: Session, name: str, image: str, artifact: str) -> dict[str, Any]:
@@ -128,8 +166,11 @@ def printable(request: Mapping[str, Any]) -> str:
     return json.dumps(request, indent=2)
 
 
-def _job(session: Session, image: str, channels: Mapping[str, str], machine: Machine, output: str) -> dict[str, Any]:
-    return {
+def _job(
+    session: Session, image: str, channels: Mapping[str, str], machine: Machine, output: str, checkpoints: str
+) -> dict[str, Any]:
+    """What all training jobs have in common. `checkpoints`: where those of a spot job are kept."""
+    request: dict[str, Any] = {
         "AlgorithmSpecification": {
             "TrainingImage": image,
             "TrainingInputMode": "File",
@@ -153,3 +194,11 @@ def _job(session: Session, image: str, channels: Mapping[str, str], machine: Mac
         },
         "StoppingCondition": {"MaxRuntimeInSeconds": machine.max_runtime_s},
     }  # fmt: skip
+    if machine.keep_alive_s:
+        request["ResourceConfig"]["KeepAlivePeriodInSeconds"] = machine.keep_alive_s
+    if machine.spot:
+        request["EnableManagedSpotTraining"] = True
+        # The wait for instances counts too: as long again as the job may run.
+        request["StoppingCondition"]["MaxWaitTimeInSeconds"] = 2 * machine.max_runtime_s
+        request["CheckpointConfig"] = {"S3Uri": checkpoints}
+    return request

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 from classifier import config
-from orchestrate import session
+from orchestrate import console, session
 from orchestrate.channels import Weights, add_weights_argument, parse_weights
 from orchestrate.console import Console
 from orchestrate.errors import InputError
@@ -15,6 +17,10 @@ from orchestrate.jobs import Machine
 from orchestrate.session import Session
 
 DEFAULT_MAX_RUNTIME_S = 4 * 3600
+# Around the following of a job: the command that comes back to it, its name, what stops it.
+Guard = Callable[[str, str, Callable[[], object]], AbstractContextManager[None]]
+# Hyperparameters that the scripts set themselves.
+_OURS = ("--mode", "--search", "--data-fingerprint")
 
 
 def parser(doc: str | None) -> argparse.ArgumentParser:
@@ -44,8 +50,19 @@ def add_training(made: argparse.ArgumentParser) -> None:
         help=f"seconds after which a job is stopped (default: {DEFAULT_MAX_RUNTIME_S})",
     )  # fmt: skip
     group = made.add_argument_group("hyperparameters")
-    config.add_arguments(group)  # type: ignore[arg-type]  # a group has add_argument too, which is all that is used
+    config.add_arguments(_Without(group, _OURS))  # type: ignore[arg-type]  # add_argument is all that is used
     add_weights_argument(made)
+
+
+class _Without:
+    """Takes options for a parser's group and leaves out some."""
+
+    def __init__(self, group: Any, names: tuple[str, ...]) -> None:
+        self._group, self._names = group, names
+
+    def add_argument(self, flag: str, **settings: Any) -> None:
+        if flag not in self._names:
+            self._group.add_argument(flag, **settings)
 
 
 def hyperparameters(args: argparse.Namespace) -> tuple[dict[str, str], Weights]:
@@ -66,7 +83,8 @@ def machine(args: argparse.Namespace) -> Machine:
     """Raises InputError when a job would have no time."""
     if args.max_runtime_s < 1:
         raise InputError(f"--max-runtime-s {args.max_runtime_s} must be at least 1")
-    return Machine(args.instance_type, args.max_runtime_s)
+    # Only a search has the options of the latter two.
+    return Machine(args.instance_type, args.max_runtime_s, getattr(args, "spot", False), getattr(args, "keep_alive", 0))
 
 
 def require_data(args: argparse.Namespace) -> str:
@@ -78,14 +96,26 @@ def require_data(args: argparse.Namespace) -> str:
 
 
 @contextmanager
-def goes_on(out: Console, found: Session, script: str, name: str) -> Iterator[None]:
-    """Ctrl-C stops the following, not the job: says so, and how to come back or to stop it."""
+def goes_on(out: Console, found: Session, again: str, name: str, stop: Callable[[], object]) -> Iterator[None]:
+    """Ctrl-C ends the following. On a terminal it asks whether the job is to end too; elsewhere the job goes on.
+
+    `again`: the command that comes back to it. A second Ctrl-C leaves without an answer: the job goes on.
+    """
     try:
         yield
     except KeyboardInterrupt:
         out.say()
-        out.say(f"{name} goes on. Follow it again: python orchestrate/{script} {found.flags} --attach {name}")
-        out.say(f"Stop it:         python orchestrate/clean.py {found.flags} {name}")
+        try:
+            is_over = sys.stdin.isatty() and console.ask(f"Stop {name}? (No: it goes on without you.)")
+        except KeyboardInterrupt:
+            out.say()
+            is_over = False
+        if is_over:
+            stop()
+            out.say(f"{name} is being stopped; what has ended of it stays")
+        else:
+            out.say(f"{name} goes on. Follow it again: {again}")
+            out.say(f"Stop it:         python orchestrate/clean.py {found.flags} {name}")
         raise
 
 

@@ -31,14 +31,18 @@ from orchestrate import (
     prepare,
     pricing,
     ranges,
+    search,
     storage,
     train,
     tune,
+    tuned,
 )
 from orchestrate.channels import Weights
 from orchestrate.errors import InputError
 from orchestrate.jobs import Machine
+from orchestrate.search import Search, Way
 from orchestrate.session import Session, open_session
+from orchestrate.tuned import Tuned
 
 _STEPS = 6
 _TOP_K = 5
@@ -57,7 +61,8 @@ class Plan:
     fixed: dict[str, str]
     debug: str
     weights: Weights
-    search: tune.Search
+    search: Search
+    way: Way
     machine: Machine
     endpoint_type: str
     keep: bool
@@ -68,7 +73,7 @@ class Outcome:
     """What a finished pipeline leaves; `seconds` by step."""
 
     data: str = ""
-    tuned: tune.Tuned | None = None
+    tuned: Tuned | None = None
     trained: train.Trained | None = None
     endpoint: str = ""
     predictions: list[predict.Prediction] = field(default_factory=list)
@@ -93,7 +98,9 @@ def pipeline(session: Session, plan: Plan, out: console.Console) -> Outcome:
             inputs = channels.publish(session, outcome.data, plan.weights)
         with step("tune"):
             name = jobs.unique_name("tune")
-            outcome.tuned = tune.tune(session, out, name, inputs, plan.fixed, plan.machine, plan.search)
+            outcome.tuned = tune.tune(
+                session, out, name, inputs, plan.fixed, plan.machine, plan.search, plan.way, plan.weights
+            )  # fmt: skip
             tune.show(outcome.tuned, out)
         with step("train, profiled, with the best hyperparameters"):
             best = {**outcome.tuned.hyperparameters, "debug": plan.debug}
@@ -198,16 +205,17 @@ def _plan(args: argparse.Namespace) -> Plan:
     if bool(args.data) == bool(args.source):
         raise InputError("give either --data (a data set that is ready) or --source (what to make one of)")
     inference_ami.choose(args.endpoint_instance_type)
-    fixed, weights = options.hyperparameters(args)
-    seed = int(fixed.get("seed", 0))
-    defaults = ranges.DEFAULTS if Config.parse(fixed).freeze_backbone else ranges.WHOLE_NETWORK
+    given, weights = options.hyperparameters(args)
+    seed = int(given.get("seed", 0))
+    # Debugging concerns the one training; a hook in every trial would only slow the search.
+    debug = given.pop("debug", "true")
+    defaults = ranges.DEFAULTS if Config.parse(given).freeze_backbone else ranges.WHOLE_NETWORK
+    space, way, fixed = search.of(args, given, defaults)
     return Plan(
         data=args.data, source=prepare.source_of(args, seed) if args.source else None,
         valid=args.valid, test=args.test, seed=seed, drop_bad=args.drop_bad,
-        # Debugging concerns the one training; a hook in every trial would only slow the search.
-        fixed={name: value for name, value in fixed.items() if name != "debug"}, debug=fixed.get("debug", "true"),
-        weights=weights,
-        search=tune.search_of(args, fixed, defaults), machine=options.machine(args),
+        fixed=fixed, debug=debug, weights=weights,
+        search=space, way=way, machine=options.machine(args),
         endpoint_type=args.endpoint_instance_type, keep=args.keep,
     )  # fmt: skip
 
@@ -216,7 +224,7 @@ def main() -> None:
     """Parses, runs, prints."""
     parser = options.parser(__doc__)
     prepare.add_source_arguments(parser)
-    tune.add_search_arguments(parser, trials=4)
+    search.add_arguments(parser, trials=4)
     options.add_training(parser)
     parser.add_argument("--endpoint-instance-type", default="ml.m5.large", help="(default: ml.m5.large)")
     parser.add_argument("--keep", action="store_true", help="leave the endpoint in service at the end")
@@ -252,7 +260,7 @@ def _document(outcome: Outcome) -> dict[str, Any]:
     assert outcome.trained and outcome.tuned
     return {
         "data": outcome.data,
-        "tuning": tune.document(outcome.tuned),
+        "tuning": tuned.document(outcome.tuned),
         "training": train.document(outcome.trained),
         "predictions": [asdict(p) for p in outcome.predictions],
         "picture": outcome.picture,

@@ -9,10 +9,11 @@ from typing import Any
 from classifier import config
 from orchestrate.errors import InputError
 
-DEFAULTS = ("learning-rate=0.001:0.1:log", "batch-size=16,32,64,128", "epochs=2:10")
+DEFAULTS = ("learning-rate=0.001:0.1:log", "batch-size=16,32,64,128,256", "epochs=2:10")
 # A whole network takes smaller steps than a head on fixed features: from 0.01 on adamw hardly learns.
 WHOLE_NETWORK = ("learning-rate=0.0003:0.01:log", "batch-size=16,32,64", "epochs=4:10")
 _FORM = "give NAME=low:high, NAME=low:high:log or NAME=a,b,c"
+_OF_THE_JOB = ("mode", "search", "data-fingerprint")
 _MOST_VALUES = 30  # SageMaker's limit for one categorical range
 
 
@@ -42,6 +43,8 @@ def parse(text: str) -> Range:
         raise InputError(f"the range {text!r} cannot be read: {_FORM}")
     if name not in config.hyperparameters():
         config.Config.parse({name: body})  # says what is known
+    if name in _OF_THE_JOB:
+        raise InputError(f"{name} cannot be varied: it says what the job does, not what a trial is")
     kind = str(config.hyperparameters()[name].type)
     return _interval(name, kind, body) if ":" in body else _categorical(name, body)
 

@@ -30,9 +30,9 @@ class Results:
 def fetch(session: Session, training: Training, folder: Path) -> Results:
     """Puts both on this machine, into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    _extract(session, training.artifact, folder, lambda name: name == _MODEL)
+    extract(session, training.artifact, folder, lambda name: name == _MODEL)
     if session.storage.size(training.output) is not None:
-        _extract(session, training.output, folder, lambda name: True)
+        extract(session, training.output, folder, lambda name: True)
     description = folder / _MODEL
     return Results(
         folder,
@@ -41,7 +41,7 @@ def fetch(session: Session, training: Training, folder: Path) -> Results:
     )
 
 
-def _extract(session: Session, uri: str, folder: Path, wanted: Callable[[str], bool]) -> None:
+def extract(session: Session, uri: str, folder: Path, wanted: Callable[[str], bool]) -> None:
     """Regular files with paths inside `folder` only: an archive of a job is not to be trusted blindly.
 
     (`tarfile`'s own filters are missing from the first releases of Python 3.10 and 3.11.)

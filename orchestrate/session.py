@@ -90,7 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--role", help="ARN of the execution role (default: KENNEL_ROLE, else the caller's own)")
     group.add_argument(
         "--output", metavar="URI", help="where everything is written "
-        "(default: s3://sagemaker-REGION-ACCOUNT/kennel; with --local file://CURRENT_DIRECTORY/runs)",
+        "(default: KENNEL_OUTPUT, else s3://sagemaker-REGION-ACCOUNT/kennel; with --local file://CURRENT_DIRECTORY/runs)",
     )  # fmt: skip
 
 
@@ -104,13 +104,15 @@ def open_session(args: argparse.Namespace, dry: bool = False) -> Session:
     os.environ.setdefault("SAGEMAKER_VALIDATE_ROLE", "false")
     # It tells each call as a warning. (The typed resources that we use send no telemetry.)
     logging.getLogger("sagemaker").setLevel(logging.ERROR)
-    root = check_uri(args.output) if args.output else None
-    return _on_this_machine(args, root, dry) if args.local else _on_aws(args, root, dry)
+    return _on_this_machine(args, dry) if args.local else _on_aws(args, dry)
 
 
-def _on_aws(args: argparse.Namespace, root: str | None, dry: bool) -> Session:
+def _on_aws(args: argparse.Namespace, dry: bool) -> Session:
     import boto3
     from botocore.exceptions import ProfileNotFound
+
+    output = args.output or os.environ.get("KENNEL_OUTPUT")
+    root = check_uri(output) if output else None
 
     try:
         boto = boto3.Session(region_name=args.region)
@@ -161,7 +163,7 @@ def _repeat(args: argparse.Namespace) -> str:
     return f" --output {args.output}" if args.output else ""
 
 
-def _on_this_machine(args: argparse.Namespace, root: str | None, dry: bool) -> Session:
+def _on_this_machine(args: argparse.Namespace, dry: bool) -> Session:
     import boto3
     from botocore.config import Config
 
@@ -196,7 +198,7 @@ def _on_this_machine(args: argparse.Namespace, root: str | None, dry: bool) -> S
         boto=LoopbackSession(aws_access_key_id="local", aws_secret_access_key="local", region_name=region),
         region=region,
         role=args.role or PLACEHOLDER_ROLE,
-        root=root or runs.as_uri(),
+        root=check_uri(args.output) if args.output else runs.as_uri(),
         image=args.image or "process",
         # Data may lie on S3 all the same: then it is read with the caller's own credentials.
         storage=Storage(lambda: boto3.Session().client("s3")),

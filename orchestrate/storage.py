@@ -90,6 +90,14 @@ class Storage:
             bucket, key = _bucket_and_key(uri)
             self._s3.put_object(Bucket=bucket, Key=key, Body=data)
 
+    def read(self, uri: str) -> bytes:
+        """The bytes of the file at exactly this URI, which is there."""
+        if _is_file(uri):
+            return local_path(uri).read_bytes()
+        bucket, key = _bucket_and_key(uri)
+        data: bytes = self._s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+        return data
+
     def download(self, uri: str, path: Path) -> None:
         """One file. Raises InputError where there is none."""
         if self.size(uri) is None:

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from classifier.config import Config
-from orchestrate import channels, console, follow, jobs, options, pricing, results, tune
+from orchestrate import channels, console, follow, jobs, options, pricing, results, tuned
 from orchestrate.jobs import Machine
 from orchestrate.session import Session, open_session
 
@@ -48,6 +49,12 @@ def attach(session: Session, out: console.Console, name: str) -> Trained:
     """Follows a job that runs (or has ended), then fetches what it left to runs/NAME/results."""
     training = follow.training(session, name, out)
     return Trained(training, results.fetch(session, training, Path("runs") / name / "results"))
+
+
+def following(session: Session, out: console.Console, name: str) -> AbstractContextManager[None]:
+    """Around what follows a job: what Ctrl-C does to it."""
+    again = f"python orchestrate/train.py {session.flags} --attach {name}"
+    return options.goes_on(out, session, again, name, lambda: follow.stop_training(session, name))
 
 
 def show(trained: Trained, out: console.Console) -> None:
@@ -87,7 +94,7 @@ def main() -> None:
     out = console.Console(args.json or args.dry_run)
     if args.attach:
         session = open_session(args)
-        with options.goes_on(out, session, "train.py", args.attach):
+        with following(session, out, args.attach):
             trained = attach(session, out, args.attach)
     else:
         given, weights = options.hyperparameters(args)
@@ -107,7 +114,7 @@ def main() -> None:
             request = jobs.training(session, jobs.check_name(name), image, inputs, hyperparameters, machine)
             print(jobs.printable(request))
             return
-        with options.goes_on(out, session, "train.py", name):
+        with following(session, out, name):
             trained = train(session, out, name, image, inputs, hyperparameters, machine)
     show(trained, out)
     out.result(document(trained))
@@ -122,7 +129,7 @@ def _job_of(
     inputs: dict[str, str] = {}
     image = args.image
     if args.from_tuning:
-        best, tuned_image, inputs = tune.best_of(session, args.from_tuning)
+        best, tuned_image, inputs = tuned.best_of(session, args.from_tuning)
         image = image or tuned_image
     image = image or session.require_image()
     hyperparameters = {**best, "debug": "true", **given}

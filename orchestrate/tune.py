@@ -2,207 +2,233 @@
 
     python orchestrate/tune.py --image URI --data DIR|URI [--trials 8 --parallel 2]
     python orchestrate/tune.py --local --data DIR --range learning-rate=0.001:0.1:log --epochs 3
+    python orchestrate/tune.py --local --data DIR --trials 100 --in-one-job
 
 Hyperparameters given as options are the same in every trial; --range NAME=low:high, NAME=low:high:log or NAME=a,b,c
-varies one. Without ranges: learning-rate 0.001 to 0.1 (log), batch-size 16, 32, 64 or 128, epochs 2 to 10.
+varies one. Without ranges: learning-rate 0.001 to 0.1 (log), batch-size 16, 32, 64, 128 or 256, epochs 2 to 10. The
+features of a frozen backbone are computed once, by a job of its own that later searches use again.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-from orchestrate import channels, console, follow, jobs, options, pricing, ranges, storage
+from orchestrate import (
+    channels,
+    console,
+    features,
+    follow,
+    jobs,
+    one_job,
+    options,
+    pricing,
+    search,
+    storage,
+    tuned,
+    tuning_page,
+)
+from orchestrate.channels import Weights
 from orchestrate.errors import InputError
 from orchestrate.jobs import Machine
-from orchestrate.ranges import Range
+from orchestrate.search import Search, Way
 from orchestrate.session import Session, open_session
+from orchestrate.tuned import Tuned
+
+PLAIN = Way(cache_features="off")
+NO_WEIGHTS = Weights()
 
 
-@dataclass(frozen=True)
-class Search:
-    """What is varied, towards what, and for how long. `strategy`: bayesian or random."""
-
-    ranges: tuple[Range, ...]
-    trials: int = 4
-    parallel: int = 1
-    objective: str = "valid:accuracy"
-    strategy: str = "bayesian"
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Tuned:
-    """`hyperparameters`: all of the best trial, those that were fixed included; `best`: a URI of the same as JSON."""
-
-    name: str
-    objective: str
-    trials: tuple[follow.Trial, ...]
-    best: follow.Trial
-    hyperparameters: dict[str, str]
-    best_json: str
-
-
-def check(search: Search) -> Search:
-    """Raises InputError for numbers that SageMaker would refuse."""
-    if not 1 <= search.trials <= 750:
-        raise InputError(f"--trials {search.trials} must be between 1 and 750")
-    if not 1 <= search.parallel <= min(search.trials, 100):
-        raise InputError(f"--parallel {search.parallel} must be between 1 and the number of trials ({search.trials})")
-    return search
-
-
-def request(
-    session: Session, name: str, inputs: Mapping[str, str], fixed: Mapping[str, str], machine: Machine, search: Search
-) -> dict[str, Any]:
-    """CreateHyperParameterTuningJob. `inputs`: channel -> URI."""
-    return jobs.tuning(
-        session, jobs.check_name(name, longest=32), session.require_image(), inputs, fixed, machine, search.ranges,
-        search.objective, search.strategy, search.trials, search.parallel, search.seed,
-    )  # fmt: skip
+def requests(
+    session: Session, name: str, inputs: Mapping[str, str], fixed: Mapping[str, str], machine: Machine,
+    space: Search, way: Way, key: features.Key | None,
+) -> dict[str, Any]:  # fmt: skip
+    """Operation -> request, of all that a search sends; `key`: of the features that it will compute."""
+    found: dict[str, Any] = {}
+    made = None
+    if key and not way.in_one_job:
+        made = features.Features(way.features or "")
+        if not way.features:
+            embed = jobs.unique_name("embed")
+            found["CreateTrainingJob"] = features.request(session, embed, inputs, fixed, machine, key)
+            made = features.Features(features.expected(session, embed, key))
+    operation, request = _search_request(session, name, inputs, fixed, machine, space, way, made, key)
+    return {**found, operation: request}
 
 
 def tune(
     session: Session, out: console.Console, name: str, inputs: Mapping[str, str], fixed: Mapping[str, str],
-    machine: Machine, search: Search,
+    machine: Machine, space: Search, way: Way = PLAIN, weights: Weights = NO_WEIGHTS,
+    guard: options.Guard = lambda *_: nullcontext(),
 ) -> Tuned:  # fmt: skip
-    """Runs the search to its end.
+    """Runs the search to its end; computes the features of a frozen backbone first where `way` says so.
+
+    `inputs`: channel -> URI of the photographs and weights; `weights`: what is in the channel of that name; `guard`:
+    what an interruption of the following means.
 
     Raises:
+        InputError: features or a tuning job that were named do not fit; nothing was started.
         JobFailed: no trial gave a value of the objective.
     """
-    jobs.create(session, "CreateHyperParameterTuningJob", request(session, name, inputs, fixed, machine, search))
-    out.say(f"tuning job {name}: {search.trials} trials, {search.parallel} at a time, {search.strategy} search for "
-            f"the best {search.objective}")  # fmt: skip
-    for varied in search.ranges:
+    check_parents(session, space)
+    key = made = None
+    if features.are_wanted(way, fixed, space):
+        data = features.fingerprint_of(session, inputs)
+        key = features.key_of(data, fixed, weights, session.require_image())
+        if way.features:
+            made = features.check(session, way.features, key)
+        elif way.in_one_job:
+            made = features.find(session, key)
+            if made:
+                out.say(f"features reused: {made.uri}")
+        else:
+            made = features.embed(session, out, inputs, fixed, machine, key, guard)
+    elif way.cache_features == "auto" and search.is_frozen(fixed, space):
+        first, *_ = search.features_differ_by(fixed, space)
+        out.say(f"features are not kept between trials: --range {first}=... makes others in each")
+    tuned.note(session, name, inputs, made)
+    operation, request = _search_request(session, name, inputs, fixed, machine, space, way, made, key)
+    jobs.create(session, operation, request)
+    where = "in one job" if way.in_one_job else f"{space.parallel} at a time"
+    out.say(f"tuning job {name}: {space.trials} trials, {where}, {space.strategy} search for the best "
+            f"{space.objective}" + (", on features" if key else ""))  # fmt: skip
+    for varied in space.ranges:
         out.say(f"  {varied}")
-    return attach(session, out, name)
+    return attach(session, out, name, guard)
 
 
-def attach(session: Session, out: console.Console, name: str) -> Tuned:
-    """Follows a search that runs (or has ended) and writes its best.json."""
-    job, found = follow.tuning(session, name, out)
-    goal = job.hyper_parameter_tuning_job_config.hyper_parameter_tuning_job_objective
-    best = follow.best(found, goal.type)
-    assert best is not None
-    tuned = Tuned(
-        name, goal.metric_name, tuple(found), best, {**_static(job), **best.hyperparameters},
-        storage.join(job.training_job_definition.output_data_config.s3_output_path, "best.json"),
-    )  # fmt: skip
-    session.storage.write(json.dumps(document(tuned), indent=2).encode(), tuned.best_json)
-    return tuned
+def attach(session: Session, out: console.Console, name: str, guard: options.Guard = lambda *_: nullcontext()) -> Tuned:
+    """Follows a search that runs (or has ended), writes its best.json and its page."""
+    is_one_job = _is_one_job(tuned.describe(session, name))
+    client = session.client("sagemaker")
+
+    def stop() -> None:
+        if is_one_job:
+            follow.stop_training(session, name)
+        else:
+            client.stop_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
+
+    with guard(f"python orchestrate/tune.py {session.flags} --attach {name}", name, stop):
+        found = one_job.follow_search(session, out, name) if is_one_job else _follow(session, out, name)
+    tuning_page.write(session, found)
+    return found
 
 
-def best_of(session: Session, name: str) -> tuple[dict[str, str], str, dict[str, str]]:
-    """Of a tuning job's best trial: all hyperparameters, the image, channel -> URI.
-
-    Raises:
-        InputError: it has no best trial (yet).
-    """
-    from sagemaker.core.resources import HyperParameterTuningJob
-
-    job = HyperParameterTuningJob.get(hyper_parameter_tuning_job_name=name, session=session.boto, region=session.region)
-    if not job.best_training_job:
-        raise InputError(f"the tuning job {name} is {job.hyper_parameter_tuning_job_status} and has no best trial: "
-                         f"wait for it with python orchestrate/tune.py {session.flags} --attach {name}")  # fmt: skip
-    definition = job.training_job_definition
-    inputs = {c.channel_name: c.data_source.s3_data_source.s3_uri for c in definition.input_data_config}
-    chosen = {**_static(job), **job.best_training_job.tuned_hyper_parameters}
-    return chosen, definition.algorithm_specification.training_image, inputs
-
-
-def document(tuned: Tuned) -> dict[str, Any]:
-    """best.json, and what --json prints."""
-    return {
-        "tuning_job": tuned.name,
-        "objective": tuned.objective,
-        "best": {"training_job": tuned.best.name, "objective": tuned.best.objective,
-                 "hyperparameters": tuned.hyperparameters},
-        "trials": [asdict(trial) for trial in tuned.trials],
-    }  # fmt: skip
+def check_parents(session: Session, space: Search) -> None:
+    """Raises InputError for a --warm-start of something that is no tuning job, or of one that has not ended."""
+    for name in space.warm_start:
+        job = tuned.describe(session, name)
+        if _is_one_job(job):
+            raise InputError(f"--warm-start {name} is a search in one job, which SageMaker cannot learn from: name a "
+                             f"search that ran a job a trial")  # fmt: skip
+        status = job["HyperParameterTuningJobStatus"]
+        if status not in follow.ENDED:
+            raise InputError(f"--warm-start {name} is {status}: wait for its end with "
+                             f"python orchestrate/tune.py {session.flags} --attach {name}")  # fmt: skip
+        before = job["HyperParameterTuningJobConfig"]["HyperParameterTuningJobObjective"]["MetricName"]
+        if before != space.objective:
+            raise InputError(f"--warm-start {name} searched by {before}, this search goes by {space.objective}: add "
+                             f"--objective {before}")  # fmt: skip
 
 
-def show(tuned: Tuned, out: console.Console) -> None:
-    """The table of the trials and the best of them."""
-    names = sorted({name for trial in tuned.trials for name in trial.hyperparameters})
-    rows = [
-        (trial.number, f"{trial.objective:.4f}" if trial.objective is not None else "-",
-         *(follow.short(trial.hyperparameters.get(name, "-")) for name in names),
-         f"{trial.seconds:.0f}" if trial.seconds is not None else "-",
-         trial.status + (" (best)" if trial == tuned.best else ""))
-        for trial in tuned.trials
-    ]  # fmt: skip
-    out.table(("trial", tuned.objective, *names, "seconds", "status"), rows)
-    out.say(f"best: {tuned.objective}={tuned.best.objective:.4f} with {options.told(tuned.best.hyperparameters)}")
-    out.say(f"written to {tuned.best_json}")
-
-
-def add_search_arguments(parser: argparse.ArgumentParser, trials: int) -> None:
-    """The ranges and the limits."""
-    group = parser.add_argument_group("search")
-    group.add_argument("--trials", type=int, default=trials, help=f"training jobs in all (default: {trials})")
-    group.add_argument("--parallel", type=int, default=1, help="training jobs at a time (default: 1)")
-    group.add_argument(
-        "--range", action="append", default=[], metavar="NAME=...", dest="ranges",
-        help="NAME=low:high, NAME=low:high:log or NAME=a,b,c; once for each hyperparameter",
-    )  # fmt: skip
-    group.add_argument("--objective", choices=list(jobs.OBJECTIVES), default="valid:accuracy",
-                       help="metric to search by (default: valid:accuracy)")  # fmt: skip
-    group.add_argument("--strategy", choices=["bayesian", "random"], default="bayesian", help="(default: bayesian)")
-
-
-def search_of(args: argparse.Namespace, fixed: Mapping[str, str], defaults: Sequence[str] = ranges.DEFAULTS) -> Search:
-    """The search that the command line asks for; `--seed` fixes it as it fixes training."""
-    return check(Search(
-        ranges.choose(args.ranges, fixed, defaults), args.trials, args.parallel, args.objective, args.strategy,
-        int(fixed.get("seed", 0)),
-    ))  # fmt: skip
+def show(found: Tuned, out: console.Console) -> None:
+    """The table, the best, where everything is."""
+    tuned.show(found, out)
+    out.say(f"page:       {tuning_page.local_file(found)}")
 
 
 def main() -> None:
     """Parses, searches, prints."""
     parser = options.parser(__doc__)
-    add_search_arguments(parser, trials=4)
+    search.add_arguments(parser, trials=4)
     options.add_training(parser)
     parser.add_argument("--name", help="of the tuning job (default: kennel-tune-DATE-TIME-XXXX)")
-    parser.add_argument("--attach", metavar="NAME", help="follow a tuning job that was started before")
+    parser.add_argument("--attach", metavar="NAME", help="follow a search that was started before")
     options.add_run(parser)
     args = parser.parse_args()
     out = console.Console(args.json or args.dry_run)
     if args.attach:
         session = open_session(args)
-        with options.goes_on(out, session, "tune.py", args.attach):
-            tuned = attach(session, out, args.attach)
+        found = attach(session, out, args.attach, partial(options.goes_on, out, session))
     else:
-        fixed, weights = options.hyperparameters(args)
-        search, machine = search_of(args, fixed), options.machine(args)
-        data, name = options.require_data(args), args.name or jobs.unique_name("tune")
+        given, weights = options.hyperparameters(args)
+        space, way, fixed = search.of(args, given)
+        machine, data = options.machine(args), options.require_data(args)
+        name = jobs.check_name(args.name or jobs.unique_name("tune"), longest=32)
         session = open_session(args, dry=args.dry_run)
         options.say_notes(out, session)
         session.require_image()
         session.require_role()
         price = session.usd_per_hour(machine.instance_type)
-        out.say(pricing.at_most(price, search.trials, machine.max_runtime_s / 3600, machine.instance_type))
+        count = 1 if way.in_one_job else space.trials
+        count += bool(not way.in_one_job and not way.features and features.are_wanted(way, fixed, space))
+        out.say(pricing.at_most(price, count, machine.max_runtime_s / 3600, machine.instance_type))
         if price != 0 and not args.dry_run:
-            console.confirm(f"Start {search.trials} training jobs?", args.yes)
+            console.confirm("Start the search?" if count == 1 else f"Start {count} training jobs?", args.yes)
         inputs = channels.publish(session, data, weights, send=not args.dry_run)
         if args.dry_run:
-            print(jobs.printable(request(session, name, inputs, fixed, machine, search)))
+            key = _dry_key(session, out, data, fixed, weights, space, way)
+            print(jobs.printable(requests(session, name, inputs, fixed, machine, space, way, key)))
             return
-        with options.goes_on(out, session, "tune.py", name):
-            tuned = tune(session, out, name, inputs, fixed, machine, search)
-    show(tuned, out)
-    out.result(document(tuned))
-    out.say(f"next: python orchestrate/train.py {session.flags} --from-tuning {tuned.name}")
+        found = tune(session, out, name, inputs, fixed, machine, space, way, weights,
+                     partial(options.goes_on, out, session))  # fmt: skip
+    show(found, out)
+    out.result(tuned.document(found))
+    out.say(f"next: python orchestrate/train.py {session.flags} --from-tuning {found.name}")
 
 
-def _static(job: Any) -> dict[str, str]:
-    """The hyperparameters of every trial, less those of SageMaker's own (`_tuning_objective_metric`)."""
-    static = job.training_job_definition.static_hyper_parameters or {}
-    return {name: value for name, value in static.items() if not name.startswith("_")}
+def _search_request(
+    session: Session, name: str, inputs: Mapping[str, str], fixed: Mapping[str, str], machine: Machine, space: Search,
+    way: Way, made: features.Features | None, key: features.Key | None,
+) -> tuple[str, dict[str, Any]]:  # fmt: skip
+    """(operation, request). With features the trials read them in place of the photographs; the weights' channel
+    stays, since its file's name is compared with that of the features."""
+    if made:
+        kept = {channel: uri for channel, uri in inputs.items() if channel == "weights"}
+        inputs = {"features": made.uri, **kept}
+    if key:
+        fixed = {**fixed, "data-fingerprint": key.data_fingerprint}
+    if way.in_one_job:
+        return "CreateTrainingJob", one_job.request(session, name, inputs, fixed, machine, space)
+    image = session.require_image()
+    return "CreateHyperParameterTuningJob", jobs.tuning(session, name, image, inputs, fixed, machine, space)
+
+
+def _dry_key(
+    session: Session, out: console.Console, data: str, fixed: Mapping[str, str], weights: Weights, space: Search,
+    way: Way,
+) -> features.Key | None:  # fmt: skip
+    """The key of the features, where there are any; nothing but this machine is asked."""
+    if not features.are_wanted(way, fixed, space):
+        return None
+    if data.startswith("s3:"):
+        out.say("note: a dry run lists no bucket: zeros stand for the data's fingerprint and what follows from it")
+        fingerprint = "0" * 64
+    else:
+        folder = storage.local_path(data) if storage.is_uri(data) else Path(data).resolve()
+        fingerprint = features.fingerprint_of(session, {s: (folder / s).as_uri() for s in channels.SPLITS})
+    return features.key_of(fingerprint, fixed, weights, session.require_image())
+
+
+def _follow(session: Session, out: console.Console, name: str) -> Tuned:
+    """The search with a job a trial."""
+    job, found = follow.tuning(session, name, out)
+    goal, definition = (
+        job.hyper_parameter_tuning_job_config.hyper_parameter_tuning_job_objective,
+        job.training_job_definition,
+    )
+    seconds = (job.hyper_parameter_tuning_end_time - job.creation_time).total_seconds()
+    return tuned.of_trials(
+        session, name, definition.output_data_config.s3_output_path, goal.metric_name, goal.type, found,
+        definition.static_hyper_parameters or {}, seconds, definition.resource_config.instance_type, False,
+    )  # fmt: skip
+
+
+def _is_one_job(job: Mapping[str, Any]) -> bool:
+    return "TrainingJobName" in job
 
 
 if __name__ == "__main__":

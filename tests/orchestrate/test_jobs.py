@@ -11,9 +11,24 @@ import pytest
 from PIL import Image
 
 from local_sagemaker import validation
-from orchestrate import channels, clean, console, deploy, follow, inference_ami, jobs, predict, ranges, train, tune
+from orchestrate import (
+    channels,
+    clean,
+    console,
+    deploy,
+    follow,
+    inference_ami,
+    jobs,
+    predict,
+    ranges,
+    search,
+    train,
+    tune,
+    tuned,
+)
 from orchestrate.channels import Weights
 from orchestrate.errors import InputError, JobFailed
+from orchestrate.search import Search
 from orchestrate.session import Session
 from photographs import CLASSES, jpeg
 
@@ -31,9 +46,9 @@ def inputs(local: Session, data: Path) -> dict[str, str]:
     return channels.publish(local, str(data), Weights())
 
 
-def search(*texts: str, **settings: Any) -> tune.Search:
+def space(*texts: str, **settings: Any) -> Search:
     chosen = tuple(ranges.parse(text) for text in texts)
-    return tune.check(tune.Search(chosen, **settings))
+    return search.check(Search(chosen, **settings))
 
 
 Train = Callable[..., train.Trained]
@@ -57,14 +72,15 @@ def test_what_is_sent_is_what_is_printed(local: Session, inputs: dict[str, str],
             f"provide-client-params.sagemaker.{operation}", lambda params, model, **_: sent.update({model.name: params})
         )
     training = jobs.training(local, jobs.unique_name("train"), "process", inputs, {"epochs": "1"}, MACHINE)
-    tuning = tune.request(
+    tuning = jobs.tuning(
         local,
         jobs.unique_name("tune"),
+        "process",
         inputs,
         {"epochs": "1"},
         MACHINE,
         # Seed 0: what is false in Python is sent too.
-        search("learning-rate=0.001:0.1:log", "batch-size=16,32", trials=1, strategy="random", seed=0),
+        space("learning-rate=0.001:0.1:log", "batch-size=16,32", trials=1, strategy="random", seed=0),
     )
     name = jobs.unique_name("serve")
     artifact = tmp_path / "model.tar.gz"
@@ -85,46 +101,46 @@ def test_search_then_train_with_its_best(
     local: Session, inputs: dict[str, str], capsys: pytest.CaptureFixture[str], out: console.Console
 ) -> None:
     name = jobs.unique_name("tune")
-    looked_for = search("learning-rate=0.001:0.1:log", "epochs=2:3", trials=4, parallel=2)
-    tuned = tune.tune(local, out, name, inputs, {"optimizer": "sgd"}, MACHINE, looked_for)
+    looked_for = space("learning-rate=0.001:0.1:log", "epochs=2:3", trials=4, parallel=2)
+    found = tune.tune(local, out, name, inputs, {"optimizer": "sgd"}, MACHINE, looked_for)
     told = capsys.readouterr().err
-    assert [trial.number for trial in tuned.trials] == [1, 2, 3, 4]
+    assert [trial.number for trial in found.trials] == [1, 2, 3, 4]
     assert all(f"trial {n}  " in told for n in (1, 2, 3, 4))
-    assert tuned.best.objective == max(t.objective for t in tuned.trials if t.objective is not None)
-    assert tuned.hyperparameters == {"optimizer": "sgd", **tuned.best.hyperparameters}
-    assert f"{name}/best.json" in tuned.best_json
-    assert local.storage.size(tuned.best_json)
-    tune.show(tuned, out)
+    assert found.best.objective == max(t.objective for t in found.trials if t.objective is not None)
+    assert found.hyperparameters == {"optimizer": "sgd", **found.best.hyperparameters}
+    assert f"{name}/best.json" in found.best_json
+    assert local.storage.size(found.best_json)
+    tune.show(found, out)
     assert "(best)" in capsys.readouterr().err
 
-    chosen, image, from_tuning = tune.best_of(local, name)
-    assert (chosen, image, from_tuning) == (tuned.hyperparameters, "process", inputs)
-    assert tune.attach(local, out, name) == tuned
+    chosen, image, from_tuning = tuned.best_of(local, name)
+    assert (chosen, image, from_tuning) == (found.hyperparameters, "process", inputs)
+    assert tune.attach(local, out, name) == found
 
 
 def test_search_for_the_lowest_loss(local: Session, inputs: dict[str, str], out: console.Console) -> None:
-    looked_for = search("learning-rate=0.001:0.1:log", trials=3, objective="valid:loss", strategy="random")
-    tuned = tune.tune(local, out, jobs.unique_name("tune"), inputs, {}, MACHINE, looked_for)
-    assert tuned.best.objective == min(t.objective for t in tuned.trials if t.objective is not None)
+    looked_for = space("learning-rate=0.001:0.1:log", trials=3, objective="valid:loss", strategy="random")
+    found = tune.tune(local, out, jobs.unique_name("tune"), inputs, {}, MACHINE, looked_for)
+    assert found.best.objective == min(t.objective for t in found.trials if t.objective is not None)
 
 
 def test_a_failed_trial_is_told_and_the_search_goes_on(
     local: Session, inputs: dict[str, str], capsys: pytest.CaptureFixture[str], out: console.Console
 ) -> None:
-    looked_for = search("weight-decay=0,1", trials=6, strategy="random")
-    tuned = tune.tune(local, out, jobs.unique_name("tune"), inputs, {}, MACHINE, looked_for)
-    statuses = {t.hyperparameters["weight-decay"]: t.status for t in tuned.trials}
-    assert statuses == {"0": "Completed", "1": "Failed"}
+    looked_for = space("weight-decay=0,1", "learning-rate=0.001:0.1:log", trials=6, strategy="random")
+    found = tune.tune(local, out, jobs.unique_name("tune"), inputs, {}, MACHINE, looked_for)
+    statuses = {(t.hyperparameters["weight-decay"], t.status) for t in found.trials}
+    assert statuses == {("0", "Completed"), ("1", "Failed")}
     assert "the bowl is empty" in capsys.readouterr().err
 
 
 def test_a_search_without_a_single_value(local: Session, inputs: dict[str, str], out: console.Console) -> None:
-    looked_for = search("learning-rate=0.001:0.1:log", trials=2)
+    looked_for = space("learning-rate=0.001:0.1:log", trials=2)
     name = jobs.unique_name("tune")
     with pytest.raises(JobFailed, match=f"tuning job {name} ended"):
         tune.tune(local, out, name, inputs, {"weight-decay": "1"}, MACHINE, looked_for)
     with pytest.raises(InputError, match="has no best trial"):
-        tune.best_of(local, name)
+        tuned.best_of(local, name)
 
 
 def test_training_tells_its_log_and_fetches_its_results(
@@ -265,7 +281,7 @@ def test_only_what_is_tagged_is_cleaned_and_a_search_goes_with_its_trials(
         ModelName="a-stranger", ExecutionRoleArn=local.role, PrimaryContainer={"Image": "process"}
     )
     running, alone = jobs.unique_name("tune"), jobs.unique_name("train")
-    request = tune.request(local, running, inputs, {"workers": "60"}, MACHINE, search("epochs=1:2", trials=2))
+    request = jobs.tuning(local, running, "process", inputs, {"workers": "60"}, MACHINE, space("epochs=1:2", trials=2))
     jobs.create(local, "CreateHyperParameterTuningJob", request)
     jobs.create(local, "CreateTrainingJob", jobs.training(local, alone, "process", inputs, {"workers": "60"}, MACHINE))
     while not follow.trials(local, running):

@@ -38,8 +38,10 @@ def test_dry_run_of_tune_needs_no_credentials(run: Run, data: Path) -> None:
         "--range", "epochs=3:5", "--batch-size", 32, "--dry-run",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    request = json.loads(done.stdout)
-    validation.check("sagemaker", "CreateHyperParameterTuningJob", request)
+    requests = json.loads(done.stdout)
+    for operation, request in requests.items():
+        validation.check("sagemaker", operation, request)
+    embed, request = requests["CreateTrainingJob"], requests["CreateHyperParameterTuningJob"]
     settings, definition = request["HyperParameterTuningJobConfig"], request["TrainingJobDefinition"]
     assert settings["ResourceLimits"] == {"MaxNumberOfTrainingJobs": 8, "MaxParallelTrainingJobs": 2}
     assert settings["ParameterRanges"] == {
@@ -49,11 +51,16 @@ def test_dry_run_of_tune_needs_no_credentials(run: Run, data: Path) -> None:
             {"Name": "learning-rate", "MinValue": "0.001", "MaxValue": "0.1", "ScalingType": "Logarithmic"}
         ],
     }
-    assert definition["StaticHyperParameters"] == {"batch-size": "32"}
-    uris = [c["DataSource"]["S3DataSource"]["S3Uri"] for c in definition["InputDataConfig"]]
+    fingerprint = embed["HyperParameters"]["data-fingerprint"]
+    assert embed["HyperParameters"] == {"mode": "embed", "data-fingerprint": fingerprint}
+    assert definition["StaticHyperParameters"] == {"batch-size": "32", "data-fingerprint": fingerprint}
+    (features,) = definition["InputDataConfig"]
+    kept = f"{embed['OutputDataConfig']['S3OutputPath']}/{embed['TrainingJobName']}/output/model"
+    assert (features["ChannelName"], features["DataSource"]["S3DataSource"]["S3Uri"]) == ("features", kept)
+    uris = [c["DataSource"]["S3DataSource"]["S3Uri"] for c in embed["InputDataConfig"]]
     assert [uri.rpartition("/")[2] for uri in uris] == ["train", "valid", "test"]
     assert all(uri.startswith("s3://sagemaker-us-east-1-000000000000/kennel/data/") for uri in uris)
-    assert "cost: at most 7.36 USD = 8 x 4 h x 0.23 USD/h" in done.stderr
+    assert "cost: at most 8.28 USD = 9 x 4 h x 0.23 USD/h" in done.stderr
 
 
 def test_dry_runs_take_role_region_and_weights(run: Run, data: Path) -> None:

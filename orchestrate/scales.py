@@ -1,0 +1,92 @@
+"""Values -> places between 0 and 1 on an axis, with the marks that belong on it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+# From this ratio on numbers are told apart by their logarithms.
+_WIDE = 8
+_MOST_MARKS = 6
+
+
+class Scale(Protocol):
+    """An axis."""
+
+    def at(self, value: str) -> float:
+        """The place of a value: 0 is its lower end, 1 its upper."""
+
+    def marks(self) -> list[tuple[float, str]]:
+        """(place, text)."""
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """`low` is below `high`."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    def at(self, value: str | float) -> float:
+        if self.log:
+            return math.log(float(value) / self.low) / math.log(self.high / self.low)
+        return (float(value) - self.low) / (self.high - self.low)
+
+    def marks(self) -> list[tuple[float, str]]:
+        return [(self.at(value), f"{value:.6g}") for value in (self._decades() if self.log else self._steps())]
+
+    def _steps(self) -> list[float]:
+        step = 10.0 ** math.floor(math.log10((self.high - self.low) / _MOST_MARKS))
+        while (self.high - self.low) / step > _MOST_MARKS:
+            step *= 2.5 if f"{step:e}".startswith("2") else 2
+        first = math.ceil(self.low / step - 1e-9)
+        return [i * step for i in range(first, math.floor(self.high / step + 1e-9) + 1)]
+
+    def _decades(self) -> list[float]:
+        first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
+        for factors in ((1,), (1, 3), (1, 2, 5)):
+            found = [f * 10.0**e for e in range(first, last + 1) for f in factors]
+            inside = [value for value in found if self.low * 0.999 <= value <= self.high * 1.001]
+            if len(inside) >= 3:
+                break
+        return inside or [self.low, self.high]
+
+
+@dataclass(frozen=True)
+class Names:
+    """Each value a place of its own, evenly apart."""
+
+    values: tuple[str, ...]
+
+    def at(self, value: str) -> float:
+        return self.values.index(value) / (len(self.values) - 1) if len(self.values) > 1 else 0.5
+
+    def marks(self) -> list[tuple[float, str]]:
+        return [(self.at(value), value) for value in self.values]
+
+
+def of(values: Sequence[str]) -> Scale:
+    """The scale that suits the values of a hyperparameter."""
+    distinct = list(dict.fromkeys(values))
+    try:
+        numbers = sorted({float(value) for value in distinct})
+    except ValueError:
+        return Names(tuple(sorted(distinct)))
+    if len(numbers) == 1:
+        return Names(tuple(distinct[:1]))
+    return Numbers(numbers[0], numbers[-1], is_wide(numbers))
+
+
+def around(values: Sequence[float]) -> Numbers:
+    """A linear scale with some room around the values."""
+    low, high = min(values), max(values)
+    room = (high - low) * 0.06 or abs(high) * 0.1 or 1.0
+    return Numbers(low - room, high + room)
+
+
+def is_wide(numbers: Sequence[float]) -> bool:
+    """Whether a logarithmic scale shows them better."""
+    return min(numbers) > 0 and max(numbers) / min(numbers) >= _WIDE
