@@ -140,6 +140,13 @@ def run(name: str, column: Column, row: str) -> str:
         return f"**no**: {cell(result['said'].replace(work, 'WORK'))}"
 
 
+def merged(written: str, table: list[list[str]]) -> list[list[str]]:
+    """The rows of an earlier run, with these in their places."""
+    new = {row[0]: row for row in table}
+    lines = [line.strip("| ").split(" | ") for line in written.splitlines() if line.startswith("| ")]
+    return [new.get(row[0], row) for row in lines if row[0] in ROWS]
+
+
 def remove_containers_of_sdks(name: str) -> None:
     """The SDK leaves its containers; the next row shall not meet them."""
     if name in SDKS:
@@ -161,7 +168,7 @@ def cell(text: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--modes", nargs="+", choices=["here", "sdk2", "sdk3"], default=["here", "sdk2", "sdk3"])
-    parser.add_argument("--only", nargs="+", metavar="ROW", help="these rows")
+    parser.add_argument("--only", nargs="+", metavar="ROW", help="these rows; the file keeps its others")
     parser.add_argument("--base", default="debian:12-slim", help="base of the image, with Perl (default: %(default)s)")
     parser.add_argument("--environments", type=Path, metavar="DIR", help="keep the SDKs' environments here")
     parser.add_argument("--out", type=Path, default=conditions.RESULTS / "local-modes.md", help="where to write")
@@ -176,6 +183,8 @@ def main() -> None:
                 cells = [run(name, column, row) for name, column in found.items()]
                 print(row, *cells, sep="\n    ", flush=True)
                 table.append([row, *cells])
+            if options.only and options.out.exists():
+                table = merged(options.out.read_text(), table)
             titles = [column.title for column in found.values()]
     text = (
         "# Local SageMaker beside the SDK's local modes\n\n"

@@ -158,16 +158,19 @@ def outlives_its_process(mode: Any) -> str:
     done = subprocess.run(
         [sys.executable, "-m", __package__, sys.argv[1], "--describe", job], capture_output=True, text=True, timeout=120
     )
-    need(not done.returncode, done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "nothing")
+    lines = (done.stdout + done.stderr).split("\n")
+    need(
+        not done.returncode, next((line for line in reversed(lines) if "Error" in line or "Missing" in line), "silence")
+    )
     need("Completed" in done.stdout, done.stdout)
     return "described by another process"
 
 
 def leaves_nothing(mode: Any) -> str:
     mode.train("echo")
-    left = subprocess.run(
-        ["docker", "ps", "-aq", "--filter", f"ancestor={mode.image}"], capture_output=True, text=True, check=True
-    ).stdout.split()
+    images = ["docker", "ps", "--all", "--format", "{{.Image}}"]
+    found = subprocess.run(images, capture_output=True, text=True, check=True).stdout.split()
+    left = [image for image in found if image.startswith("local-modes:")]
     need(not left, f"{len(left)} container left")
     return "no container left"
 
