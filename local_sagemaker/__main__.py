@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
+import signal
 import sys
 import time
 from pathlib import Path
@@ -20,7 +22,12 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     state: Path = (options.state or default_state()).absolute()
     try:
-        return int(options.run(options, state))
+        code = int(options.run(options, state))
+        sys.stdout.flush()  # here, where a reader that has gone away is no error
+        return code
+    except BrokenPipeError:  # of `... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except daemon.DaemonError as error:
         print(error, file=sys.stderr)
         return 2

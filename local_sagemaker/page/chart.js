@@ -44,7 +44,8 @@ export class Chart {
       svg.append(h("line", {class: "grid", x1: LEFT, x2: width - RIGHT, y1: at, y2: at}),
         h("text", {x: LEFT - 8, y: at + 4, "text-anchor": "end"}, number(value)));
     }
-    for (const value of ticks(this.x, Math.max(2, Math.floor(width / 110)))) {
+    const least = all.every((p) => Number.isInteger(p[0])) ? 1 : 0; // there is no trial one and a half
+    for (const value of ticks(this.x, Math.max(2, Math.floor(width / 110)), least)) {
       svg.append(h("text", {x: this.x.to(value), y: HEIGHT - BOTTOM + 16, "text-anchor": "middle"}, number(value)));
     }
     svg.append(h("text", {class: "axis", x: width - RIGHT, y: HEIGHT - 4, "text-anchor": "end"}, this.xLabel));
@@ -109,9 +110,9 @@ function scale(values, begin, end) {
   return {low, high, to: (value) => begin + (value - low) * ratio, from: (place) => low + (place - begin) / ratio};
 }
 
-function ticks({low, high}, most) {
+function ticks({low, high}, most, least = 0) {
   const rough = (high - low) / most, power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((factor) => factor * power).find((size) => size >= rough);
+  const step = Math.max(least, [1, 2, 5, 10].map((factor) => factor * power).find((size) => size >= rough));
   const found = [];
   for (let place = Math.ceil(low / step); place * step <= high + step * 1e-9; place++) found.push(place * step);
   return found;
