@@ -106,8 +106,9 @@ def embed(config: Config, job: Job, compute: Precision) -> None:
     from classifier import embedding
 
     folder = embedding.embed(config, job, compute)
-    for path in folder.iterdir():
-        shutil.copyfile(path, job.model_dir / path.name)
+    for pattern in ("*.safetensors", "*.json"):
+        for path in folder.glob(pattern):
+            shutil.copyfile(path, job.model_dir / path.name)
 
 
 def train(config: Config, job: Job, compute: Precision) -> None:

@@ -32,8 +32,8 @@ from classifier.log import say
 from classifier.precision import Precision, threads
 from classifier.preprocessing import Preprocessing
 
-# Pictures that go through the network at once. A core's cache holds the activations of few.
-_PICTURES = {"cpu": 16, "cuda": 256}
+# Pixels that go through the network at once: of 16 and of 256 pictures of 224 x 224. A core's cache holds few.
+_PIXELS = {"cpu": 16 * 224 * 224, "cuda": 256 * 224 * 224}
 _PROGRESS_S = 10.0
 
 Batch = tuple[torch.Tensor, torch.Tensor]
@@ -88,7 +88,8 @@ def embed(config: Config, job: Job, precision: Precision) -> Path:
     folder = job.checkpoints / "features" / key.digest[:16]
     folder.mkdir(parents=True, exist_ok=True)
     shards = {name: plan(name, len(split), job.hosts) for name, split in splits.items()}
-    forward = _Forward(network.fuse(network.backbone(net)).eval().to(precision.device), key.preprocessing, precision)
+    headless, dimension = network.backbone(net)
+    forward = _Forward(network.fuse(headless).to(precision.device), key.preprocessing, precision)
     work = _Pass(config, key, folder, precision, job.stop.is_set, sum(s.stop - s.start for of in shards.values()
                                                                       for s in of[job.rank]))  # fmt: skip
     say(f"embed: {', '.join(f'{len(s)} {name}' for name, s in splits.items())} photographs of {len(classes)} classes, "
@@ -101,7 +102,7 @@ def embed(config: Config, job: Job, precision: Precision) -> Path:
     if work.done:
         say(f"embed: photographs_per_second={work.per_second:.5g}")
     if job.rank == 0:
-        _describe(folder, key, classes, splits, shards, forward.dimension, job, precision, backbone)
+        _describe(folder, key, classes, splits, shards, dimension, job, precision, backbone)
     return folder
 
 
@@ -110,8 +111,9 @@ class _Forward:
 
     def __init__(self, backbone: torch.nn.Module, preprocessing: Preprocessing, precision: Precision) -> None:
         self._backbone, self._preprocessing, self._precision = backbone, preprocessing, precision
-        side = preprocessing.crop
-        self.dimension = self(torch.zeros(1, 1, side, side, 3, dtype=torch.uint8)).shape[2]
+        for module in backbone.modules():
+            if precision.half and isinstance(module, torch.nn.Conv2d):
+                module.to(precision.half)  # once; autocast would do it again for every batch
 
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         pictures = pixels.flatten(0, 1).to(self._precision.device, non_blocking=True)
@@ -129,6 +131,7 @@ class _Pass:
     ) -> None:
         self._config, self._key, self._folder, self._device = config, key, folder, precision.device.type
         self._stopped, self._left, self._total = stopped, total, total
+        self._pictures = max(1, _PIXELS[self._device] // config.image_size**2)
         self.done = 0
         self._began = self._told = time.perf_counter()
 
@@ -140,7 +143,7 @@ class _Pass:
     def run(self, views: data.Views, shards: Sequence[Shard], forward: _Forward) -> None:
         """Raises InputError: a photograph cannot be used, or the job was stopped."""
         kept = {shard: self._kept(shard) for shard in shards}
-        size = max(1, _PICTURES[self._device] // self._key.views)
+        size = max(1, self._pictures // self._key.views)
         todo = [
             (shard, range(start, min(start + size, shard.stop)))
             for shard in shards
@@ -148,17 +151,19 @@ class _Pass:
         ]
         self._left -= sum(kept.values())
         computed = self._compute(views, [rows for _, rows in todo], forward)
-        held: list[Batch] = []
-        for (shard, rows), batch in zip(todo, computed, strict=True):
-            if not held and kept[shard]:
-                held.append(self._partial(shard))
-            held.append(batch)
+        whole: Split | None = None
+        for (shard, rows), (vectors, labels) in zip(todo, computed, strict=True):
+            # Batches that wait for each other in a list would keep the memory around them from being used again.
+            whole = whole or self._begin(shard, kept[shard], vectors)
+            into = slice(rows.start - shard.start, rows.stop - shard.start)
+            whole.vectors[into], whole.labels[into] = vectors, labels
             self.done += len(rows)
             self._left -= len(rows)
-            ended = rows.stop == shard.stop
-            if ended or self._stopped():
-                self._save(shard, held, "" if ended else ".partial")
-                held.clear()
+            if rows.stop == shard.stop:
+                self._save(shard, whole)
+                whole = None
+            elif self._stopped():
+                self._save(shard, Split(whole.vectors[: into.stop], whole.labels[: into.stop]), ".partial")
             if self._stopped() and self._left:
                 raise InputError(
                     f"the job was stopped when {self._total - self._left} of {self._total} photographs were embedded; "
@@ -169,8 +174,7 @@ class _Pass:
     def _compute(self, views: data.Views, batches: Sequence[range], forward: _Forward) -> Iterator[Batch]:
         if self._device == "cpu":
             return _on_cores(views, batches, forward, self._config.workers)
-        pictures = _PICTURES[self._device]
-        workers = data.choose_workers(self._config.workers, self._config.image_size, pictures)
+        workers = data.choose_workers(self._config.workers, self._config.image_size, self._pictures)
         loader = data.load_batches(views, workers, batches)
         return ((forward(pixels), labels) for pixels, labels in data.unwrapped(loader))
 
@@ -183,12 +187,15 @@ class _Pass:
                 continue  # not there, or cut off in the middle of a copy: computed again
         return 0
 
-    def _partial(self, shard: Shard) -> Batch:
-        split = features.read_shard(self._folder / f"{shard.file}.partial", self._key.digest)
-        return split.vectors, split.labels
+    def _begin(self, shard: Shard, kept: int, like: torch.Tensor) -> Split:
+        count = shard.stop - shard.start
+        whole = Split(like.new_empty(count, *like.shape[1:]), torch.empty(count, dtype=torch.int64))
+        if kept:
+            partial = features.read_shard(self._folder / f"{shard.file}.partial", self._key.digest)
+            whole.vectors[:kept], whole.labels[:kept] = partial.vectors, partial.labels
+        return whole
 
-    def _save(self, shard: Shard, held: Sequence[Batch], suffix: str) -> None:
-        split = Split(torch.cat([vectors for vectors, _ in held]), torch.cat([labels for _, labels in held]))
+    def _save(self, shard: Shard, split: Split, suffix: str = "") -> None:
         told = {"key": self._key.digest, "sha256": features.checksum(split)}
         path = self._folder / (shard.file + suffix)
         partial = path.with_suffix(".writing")

@@ -35,10 +35,12 @@ def head(features: int, classes: int, seed: int = 0) -> torch.nn.Module:
     return torch.nn.Sequential(OrderedDict({HEAD: _linear(features, classes, seed)}))
 
 
-def backbone(network: torch.nn.Module) -> torch.nn.Module:
-    """`network` with its head taken off: gives pooled features [n, features]."""
+def backbone(network: torch.nn.Module) -> tuple[torch.nn.Module, int]:
+    """`network` with its head taken off, which gives pooled features [n, d], and d."""
+    head = network.get_submodule(HEAD)
+    assert isinstance(head, torch.nn.Linear)
     setattr(network, HEAD, torch.nn.Identity())
-    return network
+    return network, head.in_features
 
 
 def fuse(backbone: torch.nn.Module) -> torch.nn.Module:
