@@ -62,7 +62,8 @@ def test_the_command_line_gives_only_what_was_given() -> None:
 
 def test_config_needs_no_torch() -> None:
     code = (
-        "import sys; import classifier.config, classifier.metrics; assert not {'torch', 'numpy'} & sys.modules.keys()"
+        "import sys; import classifier.config, classifier.metrics, classifier.fingerprint, classifier.search_space; "
+        "assert not {'torch', 'numpy'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from classifier.data import Batches, Photographs, choose_workers, find_split, fingerprint
+from classifier.data import Batches, Photographs, choose_workers, find_split, find_splits, fingerprint
 from classifier.errors import InputError
+from classifier.fingerprint import fingerprint as pure_fingerprint
+from classifier.fingerprint import is_photograph
 from classifier.images import Preprocessing
 from photographs import CLASSES, data_set
 
@@ -49,6 +51,24 @@ def test_fingerprint_tells_data_sets_apart(root: Path, tmp_path: Path) -> None:
     assert fingerprint([find_split("train", tmp_path / "moved" / "train")]) == before
     (root / "train" / "blue" / "0.jpg").rename(root / "train" / "green" / "x.jpg")
     assert fingerprint([find_split("train", root / "train")]) != before
+
+
+def test_a_listing_of_names_and_sizes_has_the_same_fingerprint(root: Path) -> None:
+    """What a bucket lists: every object, in an order of its own, whatever is a photograph of the data set or not."""
+    (root / "train" / "blue" / ".hidden.jpg").write_bytes(b"x")
+    (root / "train" / "blue" / "deeper").mkdir()
+    (root / "train" / "blue" / "0.jpg").rename(root / "train" / "blue" / "deeper" / "0.JPG")
+    (root / "train" / "blue" / "notes.txt").write_text("x")
+    (root / "train" / "manifest.jpg").write_bytes(b"x")
+    splits = find_splits({name: root / name for name in ("train", "valid")})
+    listed = [
+        (name, path.relative_to(root / name), path.stat().st_size)
+        for name in ("valid", "train")
+        for path in sorted((root / name).rglob("*"), reverse=True)
+        if path.is_file() and is_photograph(path.relative_to(root / name))
+    ]
+    assert len(listed) == 15 + 6
+    assert pure_fingerprint(listed) == fingerprint(list(splits.values()))
 
 
 @pytest.mark.parametrize("augment", [False, True])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 import tarfile
 import threading
 from collections.abc import Callable
@@ -21,6 +23,7 @@ from classifier.job import Job
 from classifier.precision import Precision
 from classifier.preprocessing import Preprocessing
 from classifier.training import Epoch, Observer
+from conftest import ROOT
 from photographs import data_set
 from train import run
 
@@ -247,3 +250,12 @@ def test_a_damaged_shard_in_the_checkpoints_is_computed_again(job: Job, embedded
 def test_another_data_set_is_refused(job: Job) -> None:
     with pytest.raises(InputError, match=r"the data set has the fingerprint .*, and data-fingerprint=123"):
         embedding.embed(replace(CONFIG, data_fingerprint="123"), job, CPU)
+
+
+def test_a_head_on_features_loads_neither_torchvision_nor_a_decoder() -> None:
+    """A job a trial: what it imports is what it costs."""
+    code = (
+        "import sys; import train; from classifier import fitting, log, material, precision; "
+        "assert not {'torchvision', 'PIL', 'smdebug', 'optuna'} & sys.modules.keys(), sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT / "container_src")
