@@ -175,8 +175,7 @@ class _Pass:
         if self._device == "cpu":
             return _on_cores(views, batches, forward, self._config.workers)
         workers = data.choose_workers(self._config.workers, self._config.image_size, self._pictures)
-        loader = data.load_batches(views, workers, batches)
-        return ((forward(pixels), labels) for pixels, labels in data.unwrapped(loader))
+        return _on_gpu(views, batches, forward, workers)
 
     def _kept(self, shard: Shard) -> int:
         """How many photographs of a shard are there from an earlier run, complete or not."""
@@ -234,6 +233,12 @@ def _on_cores(views: data.Views, batches: Sequence[range], forward: _Forward, wo
                 yield pending.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _on_gpu(views: data.Views, batches: Sequence[range], forward: _Forward, workers: int) -> Iterator[Batch]:
+    """Worker processes decode while the GPU computes."""
+    for pixels, labels in data.unwrapped(data.load_batches(views, workers, batches)):
+        yield forward(pixels), labels
 
 
 def _describe(

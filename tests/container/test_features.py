@@ -148,6 +148,25 @@ def test_hosts_share_the_work(job: Job, monkeypatch: pytest.MonkeyPatch) -> None
         assert torch.equal(found.splits[name].labels, split.labels)
 
 
+def test_worker_processes_decode_the_same(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loader that feeds a GPU, here with the CPU behind it."""
+    alone = features.read(embedding.embed(AUGMENTED, job, CPU))
+    monkeypatch.setattr(embedding, "_on_cores", embedding._on_gpu)
+    other = replace(job, checkpoints=job.checkpoints / "other")
+    loaded = features.read(embedding.embed(replace(AUGMENTED, workers=1), other, CPU))
+    assert torch.allclose(loaded.splits["train"].vectors, alone.splits["train"].vectors, rtol=2**-9, atol=2**-12)
+    assert torch.equal(loaded.splits["train"].labels, alone.splits["train"].labels)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_damaged_photograph_is_named(job: Job, tmp_path: Path, workers: int) -> None:
+    copy = Path(shutil.copytree(job.channels["train"], tmp_path / "train"))
+    (copy / "blue" / "3.jpg").write_bytes(b"no photograph")
+    damaged = replace(job, channels={**job.channels, "train": copy})
+    with pytest.raises(InputError, match=r"the photograph train/blue/3.jpg cannot be used: the bytes are no image"):
+        embedding.embed(replace(CONFIG, workers=workers), damaged, CPU)
+
+
 def test_a_stopped_pass_goes_on_where_it_was(
     job: Job, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
