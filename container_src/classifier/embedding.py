@@ -10,9 +10,7 @@ import json
 import os
 import platform
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from hashlib import sha256
@@ -22,21 +20,19 @@ from pathlib import Path
 import torch
 from safetensors.torch import save, save_file
 
-from classifier import data, features, machine, material, network
+from classifier import data, features, material, network
 from classifier.config import Config
 from classifier.errors import InputError
+from classifier.extraction import Batch, Forward, on_cores, on_gpu
 from classifier.features import Key, Split
-from classifier.images import normalize
 from classifier.job import Job
 from classifier.log import say
-from classifier.precision import Precision, threads
+from classifier.precision import Precision
 from classifier.preprocessing import Preprocessing
 
 # Pixels that go through the network at once: of 16 and of 256 pictures of 224 x 224. A core's cache holds few.
 _PIXELS = {"cpu": 16 * 224 * 224, "cuda": 256 * 224 * 224}
 _PROGRESS_S = 10.0
-
-Batch = tuple[torch.Tensor, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -89,7 +85,7 @@ def embed(config: Config, job: Job, precision: Precision) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     shards = {name: plan(name, len(split), job.hosts) for name, split in splits.items()}
     headless, dimension = network.backbone(net)
-    forward = _Forward(network.fuse(headless).to(precision.device), key.preprocessing, precision)
+    forward = Forward(network.fuse(headless).to(precision.device), key.preprocessing, precision)
     work = _Pass(config, key, folder, precision, job.stop.is_set, sum(s.stop - s.start for of in shards.values()
                                                                       for s in of[job.rank]))  # fmt: skip
     say(f"embed: {', '.join(f'{len(s)} {name}' for name, s in splits.items())} photographs of {len(classes)} classes, "
@@ -104,23 +100,6 @@ def embed(config: Config, job: Job, precision: Precision) -> Path:
     if job.rank == 0:
         _describe(folder, key, classes, splits, shards, dimension, job, precision, backbone)
     return folder
-
-
-class _Forward:
-    """Pixels uint8 [n, views, crop, crop, 3] -> features float16 [n, views, dimension]."""
-
-    def __init__(self, backbone: torch.nn.Module, preprocessing: Preprocessing, precision: Precision) -> None:
-        self._backbone, self._preprocessing, self._precision = backbone, preprocessing, precision
-        for module in backbone.modules():
-            if precision.half and isinstance(module, torch.nn.Conv2d):
-                module.to(precision.half)  # once; autocast would do it again for every batch
-
-    def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
-        pictures = pixels.flatten(0, 1).to(self._precision.device, non_blocking=True)
-        # Both contexts are a thread's own, so they are entered here and not around the loop.
-        with torch.inference_mode(), self._precision.autocast():
-            vectors: torch.Tensor = self._backbone(normalize(pictures, self._preprocessing))
-            return vectors.to("cpu", torch.float16).view(*pixels.shape[:2], -1)
 
 
 class _Pass:
@@ -140,7 +119,7 @@ class _Pass:
         """Photographs computed a second."""
         return self.done / (time.perf_counter() - self._began)
 
-    def run(self, views: data.Views, shards: Sequence[Shard], forward: _Forward) -> None:
+    def run(self, views: data.Views, shards: Sequence[Shard], forward: Forward) -> None:
         """Raises InputError: a photograph cannot be used, or the job was stopped."""
         kept = {shard: self._kept(shard) for shard in shards}
         size = max(1, self._pictures // self._key.views)
@@ -171,11 +150,11 @@ class _Pass:
                 )
             self._tell(views.split, rows.stop)
 
-    def _compute(self, views: data.Views, batches: Sequence[range], forward: _Forward) -> Iterator[Batch]:
+    def _compute(self, views: data.Views, batches: Sequence[range], forward: Forward) -> Iterator[Batch]:
         if self._device == "cpu":
-            return _on_cores(views, batches, forward, self._config.workers)
+            return on_cores(views, batches, forward, self._config.workers)
         workers = data.choose_workers(self._config.workers, self._config.image_size, self._pictures)
-        return _on_gpu(views, batches, forward, workers)
+        return on_gpu(views, batches, forward, workers)
 
     def _kept(self, shard: Shard) -> int:
         """How many photographs of a shard are there from an earlier run, complete or not."""
@@ -210,35 +189,6 @@ class _Pass:
             self._told = now
             say(f"embed: {at}/{len(split)} {split.name}, {self.per_second:.0f} photographs/s, "
                 f"about {self._left / self.per_second:.0f} s left")  # fmt: skip
-
-
-def _on_cores(views: data.Views, batches: Sequence[range], forward: _Forward, workers: int) -> Iterator[Batch]:
-    """Decodes and computes whole batches side by side, a thread each. Threads that share one batch would wait for each
-    other at every layer, and while one decodes."""
-
-    def one(rows: range) -> Batch:
-        pictures, labels = zip(*(views[i] for i in rows), strict=True)
-        return forward(torch.stack(pictures)), torch.tensor(labels)
-
-    count = workers if workers > 0 else machine.cpus()
-    pending: deque[Future[Batch]] = deque()
-    # Each thread sets its own number, and with it the one that is taken from now on.
-    with threads(1), ThreadPoolExecutor(count, "embed", torch.set_num_threads, (1,)) as pool:
-        try:
-            for rows in batches:
-                pending.append(pool.submit(one, rows))
-                if len(pending) > count:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _on_gpu(views: data.Views, batches: Sequence[range], forward: _Forward, workers: int) -> Iterator[Batch]:
-    """Worker processes decode while the GPU computes."""
-    for pixels, labels in data.unwrapped(data.load_batches(views, workers, batches)):
-        yield forward(pixels), labels
 
 
 def _describe(

@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from classifier import artifact, data, embedding, features, fitting, material, network
+from classifier import artifact, data, embedding, extraction, features, fitting, material, network
 from classifier.config import Config
 from classifier.errors import InputError
 from classifier.job import Job
@@ -151,7 +151,7 @@ def test_hosts_share_the_work(job: Job, monkeypatch: pytest.MonkeyPatch) -> None
 def test_worker_processes_decode_the_same(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     """The loader that feeds a GPU, here with the CPU behind it."""
     alone = features.read(embedding.embed(AUGMENTED, job, CPU))
-    monkeypatch.setattr(embedding, "_on_cores", embedding._on_gpu)
+    monkeypatch.setattr(embedding, "on_cores", extraction.on_gpu)
     other = replace(job, checkpoints=job.checkpoints / "other")
     loaded = features.read(embedding.embed(replace(AUGMENTED, workers=1), other, CPU))
     assert torch.allclose(loaded.splits["train"].vectors, alone.splits["train"].vectors, rtol=2**-9, atol=2**-12)
