@@ -65,6 +65,11 @@ def main() -> None:
                 stop=_stop,
                 rank=env.hosts.index(env.current_host),
                 hosts=len(env.hosts),
+                divided=frozenset(
+                    name
+                    for name, channel in env.input_data_config.items()
+                    if channel.get("S3DistributionType") == "ShardedByS3Key"
+                ),
             ),
         )
     except InputError as error:
@@ -82,6 +87,9 @@ def run(config: Config, job: Job) -> None:
                          "the backbone: leave the channel out, or set freeze-backbone=true")  # fmt: skip
     if "features" not in job.channels or config.mode == "embed":
         job.need("train", "valid")
+    if config.mode == "embed" and job.hosts > 1 and job.divided:
+        raise InputError(f"the channel `{min(job.divided)}` is divided among the hosts (ShardedByS3Key), and embed "
+                         f"divides the work itself: give it FullyReplicated")  # fmt: skip
     if config.debug and config.mode != "train":
         raise InputError(f"debug=true records one training, which mode={config.mode} is not: set mode=train")
     space = search_space.parse(config) if config.mode == "search" else None

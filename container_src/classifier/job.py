@@ -14,7 +14,8 @@ from classifier.errors import InputError
 class Job:
     """One job. `weights`: where the image keeps its pretrained weights; `hook_file`: Debugger's, if SageMaker wrote it.
 
-    `rank` of `hosts`: which of the instances of the job this is, counted from 0.
+    `rank` of `hosts`: which of the instances of the job this is, counted from 0. `divided`: the channels of which each
+    host has only its part (ShardedByS3Key).
     """
 
     name: str
@@ -27,6 +28,7 @@ class Job:
     stop: threading.Event
     rank: int = 0
     hosts: int = 1
+    divided: frozenset[str] = frozenset()
 
     @property
     def weights_directories(self) -> list[Path]:

@@ -148,6 +148,11 @@ def test_hosts_share_the_work(job: Job, monkeypatch: pytest.MonkeyPatch) -> None
         assert torch.equal(found.splits[name].labels, split.labels)
 
 
+def test_a_channel_that_is_divided_among_the_hosts_is_refused(job: Job) -> None:
+    with pytest.raises(InputError, match="the channel `train` is divided among the hosts"):
+        run(replace(CONFIG, mode="embed"), replace(job, hosts=2, divided=frozenset({"train"})))
+
+
 def test_worker_processes_decode_the_same(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     """The loader that feeds a GPU, here with the CPU behind it."""
     alone = features.read(embedding.embed(AUGMENTED, job, CPU))
