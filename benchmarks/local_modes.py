@@ -140,11 +140,11 @@ def run(name: str, column: Column, row: str) -> str:
         return f"**no**: {cell(result['said'].replace(work, 'WORK'))}"
 
 
-def merged(written: str, table: list[list[str]]) -> list[list[str]]:
-    """The rows of an earlier run, with these in their places."""
-    new = {row[0]: row for row in table}
-    lines = [line.strip("| ").split(" | ") for line in written.splitlines() if line.startswith("| ")]
-    return [new.get(row[0], row) for row in lines if row[0] in ROWS]
+def written(path: Path) -> dict[str, list[str]]:
+    """The rows of an earlier run."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    rows = [line.removeprefix("| ").removesuffix(" |").split(" | ") for line in lines]
+    return {row[0]: row[1:] for row in rows if row[0] in ROWS}
 
 
 def remove_containers_of_sdks(name: str) -> None:
@@ -178,22 +178,22 @@ def main() -> None:
         scratch = Path(name)
         directory = options.environments or scratch / "environments"
         with columns(options.modes, directory, scratch) as found:
-            table = []
-            for row in rows:
-                cells = [run(name, column, row) for name, column in found.items()]
-                print(row, *cells, sep="\n    ", flush=True)
-                table.append([row, *cells])
-            if options.only and options.out.exists():
-                table = merged(options.out.read_text(), table)
             titles = [column.title for column in found.values()]
-    text = (
+            table = written(options.out) if options.only else {}
+            for row in rows:
+                table[row] = [run(name, column, row) for name, column in found.items()]
+                print(row, *table[row], sep="\n    ", flush=True)
+                options.out.parent.mkdir(parents=True, exist_ok=True)
+                options.out.write_text(page(titles, table))
+
+
+def page(titles: list[str], table: dict[str, list[str]]) -> str:
+    return (
         "# Local SageMaker beside the SDK's local modes\n\n"
         f"`python benchmarks/local_modes.py`. Each cell was run: what came out, and the seconds it took; or **no** and "
         f"what it said. {conditions.sentence('boto3', 'docker')}\n{docker_version()}\n\n"
-        + conditions.table(["", *titles], table)
+        + conditions.table(["", *titles], [[row, *table[row]] for row in ROWS if row in table])
     )
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(text)
 
 
 def docker_version() -> str:
