@@ -69,7 +69,10 @@ def detail(platform: Platform, request: Request) -> dict[str, Any]:
         "row": asdict(row(kind, record)),
         "record": {key: value for key, value in shown.items() if not key.startswith("_")},
         "group": group,
-        "streams": sorted(streams, key=lambda item: platform.logs.written(group, item)),
+        # The last one is shown: what a container prints rather than what is said of it (a transform's data-log).
+        "streams": sorted(
+            streams, key=lambda item: (not item.endswith("-data-log"), platform.logs.written(group, item))
+        ),
         "trials": _trials(platform, record) if kind.folder == "tuning-jobs" else [],
     }
 
