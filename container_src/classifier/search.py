@@ -77,12 +77,10 @@ def run(config: Config, space: Search, job: Job, precision: Precision) -> None:
 
 
 class _Materials:
-    """What each trial is trained on: features that trials share, or the photographs. `identity` tells it from others.
-
-    Raises InputError: the channel `features` does not fit the trials.
-    """
+    """What each trial is trained on: shared features, or the photographs. `identity` tells it from other data."""
 
     def __init__(self, config: Config, space: Search, job: Job, precision: Precision) -> None:
+        """Raises InputError: the photographs cannot be used, or the channel `features` does not fit the trials."""
         self._base = {**config.to_hyperparameters(), "mode": "train", "search": ""}
         self.job, self.precision = job, precision
         self._computed: dict[tuple[object, ...], features.Features] = {}
@@ -90,11 +88,11 @@ class _Materials:
         self.embed_seconds = 0.0
         if "features" in job.channels:
             self._given = material.read_features(job.channels["features"])
-            if not _FEATURES_DEPEND_ON & {item.name for item in space.ranges}:
-                features.check(config, self._given.key, job.weights_directories)
             self.identity = self._given.key.digest
         else:
             self.identity = data.fingerprint(list(data.find_splits(job.channels).values()))
+        if config.freeze_backbone and not _FEATURES_DEPEND_ON & {item.name for item in space.ranges}:
+            self.of(self.config({}))  # what is wrong with the features of all trials is said once, before them
 
     def config(self, hyperparameters: Mapping[str, str]) -> Config:
         """That of a trial: an ordinary training."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -165,6 +166,16 @@ def test_stopped_before_the_first_trial(job: Job) -> None:
     job.stop.set()
     with pytest.raises(InputError, match="stopped before its first trial was complete"):
         run(config(), job)
+
+
+def test_a_damaged_photograph_ends_the_job_before_any_trial(
+    source: dict[str, Path], job: Job, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = Path(shutil.copytree(source["train"], tmp_path / "train"))
+    (copy / "blue" / "3.jpg").write_bytes(b"no photograph")
+    with pytest.raises(InputError, match=r"the photograph train/blue/3.jpg cannot be used"):
+        run(config(), replace(job, channels={"train": copy, "valid": source["valid"]}))
+    assert "trial 1" not in capsys.readouterr().out
 
 
 def test_without_a_frozen_backbone_each_trial_is_an_ordinary_training(source: dict[str, Path], job: Job) -> None:
