@@ -95,7 +95,7 @@ def speeds(config: Config, count: int, repeats: int, images: Path) -> list[list[
     preprocessing = Preprocessing.for_size(config.image_size)
     side = config.image_size
     pixels = torch.randint(0, 256, (64, side, side, 3), dtype=torch.uint8)
-    customary = network.backbone(network.build(config.model, CLASSES)).eval().to(compute.device)
+    customary = network.backbone(network.build(config.model, CLASSES))[0].eval().to(compute.device)
     whole = list(range(0, count, 64))
 
     def bare() -> None:
