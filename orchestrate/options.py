@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from classifier import config
@@ -21,6 +21,11 @@ DEFAULT_MAX_RUNTIME_S = 4 * 3600
 Guard = Callable[[str, str, Callable[[], object]], AbstractContextManager[None]]
 # Hyperparameters that the scripts set themselves.
 _OURS = ("--mode", "--search", "--data-fingerprint")
+
+
+def unguarded(again: str, name: str, stop: Callable[[], object]) -> AbstractContextManager[None]:
+    """For who interrupts nothing, or cleans up by themselves."""
+    return nullcontext()
 
 
 def parser(doc: str | None) -> argparse.ArgumentParser:

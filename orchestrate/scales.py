@@ -24,11 +24,12 @@ class Scale(Protocol):
 
 @dataclass(frozen=True)
 class Numbers:
-    """`low` is below `high`."""
+    """`low` is below `high`; `told`: the values to mark, where they are few."""
 
     low: float
     high: float
     log: bool = False
+    told: tuple[float, ...] = ()
 
     def at(self, value: str | float) -> float:
         if self.log:
@@ -36,16 +37,17 @@ class Numbers:
         return (float(value) - self.low) / (self.high - self.low)
 
     def marks(self) -> list[tuple[float, str]]:
-        return [(self.at(value), f"{value:.6g}") for value in (self._decades() if self.log else self._steps())]
+        values = self.told or (self._decades() if self.log else self._steps())
+        return [(self.at(value), f"{value:.4g}") for value in values]
 
-    def _steps(self) -> list[float]:
+    def _steps(self) -> Sequence[float]:
         step = 10.0 ** math.floor(math.log10((self.high - self.low) / _MOST_MARKS))
         while (self.high - self.low) / step > _MOST_MARKS:
             step *= 2.5 if f"{step:e}".startswith("2") else 2
         first = math.ceil(self.low / step - 1e-9)
         return [i * step for i in range(first, math.floor(self.high / step + 1e-9) + 1)]
 
-    def _decades(self) -> list[float]:
+    def _decades(self) -> Sequence[float]:
         first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
         for factors in ((1,), (1, 3), (1, 2, 5)):
             found = [f * 10.0**e for e in range(first, last + 1) for f in factors]
@@ -77,7 +79,8 @@ def of(values: Sequence[str]) -> Scale:
         return Names(tuple(sorted(distinct)))
     if len(numbers) == 1:
         return Names(tuple(distinct[:1]))
-    return Numbers(numbers[0], numbers[-1], is_wide(numbers))
+    few = tuple(numbers) if len(numbers) <= _MOST_MARKS and len(values) > len(numbers) else ()
+    return Numbers(numbers[0], numbers[-1], is_wide(numbers), few)
 
 
 def around(values: Sequence[float]) -> Numbers:

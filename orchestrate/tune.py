@@ -12,7 +12,7 @@ features of a frozen backbone are computed once, by a job of its own that later 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,7 @@ def requests(
 def tune(
     session: Session, out: console.Console, name: str, inputs: Mapping[str, str], fixed: Mapping[str, str],
     machine: Machine, space: Search, way: Way = PLAIN, weights: Weights = NO_WEIGHTS,
-    guard: options.Guard = lambda *_: nullcontext(),
+    guard: options.Guard = options.unguarded,
 ) -> Tuned:  # fmt: skip
     """Runs the search to its end; computes the features of a frozen backbone first where `way` says so.
 
@@ -92,29 +92,20 @@ def tune(
     tuned.note(session, name, inputs, made)
     operation, request = _search_request(session, name, inputs, fixed, machine, space, way, made, key)
     jobs.create(session, operation, request)
-    where = "in one job" if way.in_one_job else f"{space.parallel} at a time"
-    out.say(f"tuning job {name}: {space.trials} trials, {where}, {space.strategy} search for the best "
-            f"{space.objective}" + (", on features" if key else ""))  # fmt: skip
-    for varied in space.ranges:
-        out.say(f"  {varied}")
-    return attach(session, out, name, guard)
+    with _guarded(session, name, way.in_one_job, guard):
+        where = "in one job" if way.in_one_job else f"{space.parallel} at a time"
+        out.say(f"tuning job {name}: {space.trials} trials, {where}, {space.strategy} search for the best "
+                f"{space.objective}" + (", on features" if key else ""))  # fmt: skip
+        for varied in space.ranges:
+            out.say(f"  {varied}")
+        return _finish(session, out, name, way.in_one_job)
 
 
-def attach(session: Session, out: console.Console, name: str, guard: options.Guard = lambda *_: nullcontext()) -> Tuned:
+def attach(session: Session, out: console.Console, name: str, guard: options.Guard = options.unguarded) -> Tuned:
     """Follows a search that runs (or has ended), writes its best.json and its page."""
     is_one_job = _is_one_job(tuned.describe(session, name))
-    client = session.client("sagemaker")
-
-    def stop() -> None:
-        if is_one_job:
-            follow.stop_training(session, name)
-        else:
-            client.stop_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
-
-    with guard(f"python orchestrate/tune.py {session.flags} --attach {name}", name, stop):
-        found = one_job.follow_search(session, out, name) if is_one_job else _follow(session, out, name)
-    tuning_page.write(session, found)
-    return found
+    with _guarded(session, name, is_one_job, guard):
+        return _finish(session, out, name, is_one_job)
 
 
 def check_parents(session: Session, space: Search) -> None:
@@ -178,6 +169,22 @@ def main() -> None:
     show(found, out)
     out.result(tuned.document(found))
     out.say(f"next: python orchestrate/train.py {session.flags} --from-tuning {found.name}")
+
+
+def _guarded(session: Session, name: str, is_one_job: bool, guard: options.Guard) -> AbstractContextManager[None]:
+    def stop() -> None:
+        if is_one_job:
+            follow.stop_training(session, name)
+        else:
+            session.client("sagemaker").stop_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
+
+    return guard(f"python orchestrate/tune.py {session.flags} --attach {name}", name, stop)
+
+
+def _finish(session: Session, out: console.Console, name: str, is_one_job: bool) -> Tuned:
+    found = one_job.follow_search(session, out, name) if is_one_job else _follow(session, out, name)
+    tuning_page.write(session, found)
+    return found
 
 
 def _search_request(
