@@ -240,10 +240,11 @@ def main() -> None:
         session.require_role()
         price = session.usd_per_hour(plan.machine.instance_type)
         hours = plan.machine.max_runtime_s / 3600
-        out.say(pricing.at_most(price, plan.search.trials + 1, hours, plan.machine.instance_type))
+        count = tune.count_jobs(plan.search, plan.way, plan.fixed) + 1
+        out.say(pricing.at_most(price, count, hours, plan.machine.instance_type))
         out.say("endpoint " + pricing.by_the_hour(session.usd_per_hour(plan.endpoint_type), plan.endpoint_type))
         if price != 0:
-            console.confirm(f"Start {plan.search.trials + 1} training jobs and an endpoint?", args.yes)
+            console.confirm(f"Start {count} training jobs and an endpoint?", args.yes)
         outcome = pipeline(session, plan, out)
         show(outcome, out)
         out.result(_document(outcome))

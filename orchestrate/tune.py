@@ -125,6 +125,13 @@ def check_parents(session: Session, space: Search) -> None:
                              f"--objective {before}")  # fmt: skip
 
 
+def count_jobs(space: Search, way: Way, fixed: Mapping[str, str]) -> int:
+    """How many training jobs a search may start."""
+    if way.in_one_job:
+        return 1
+    return space.trials + (features.are_wanted(way, fixed, space) and not way.features)
+
+
 def show(found: Tuned, out: console.Console) -> None:
     """The table, the best, where everything is."""
     tuned.show(found, out)
@@ -154,8 +161,7 @@ def main() -> None:
         session.require_image()
         session.require_role()
         price = session.usd_per_hour(machine.instance_type)
-        count = 1 if way.in_one_job else space.trials
-        count += bool(not way.in_one_job and not way.features and features.are_wanted(way, fixed, space))
+        count = count_jobs(space, way, fixed)
         out.say(pricing.at_most(price, count, machine.max_runtime_s / 3600, machine.instance_type))
         if price != 0 and not args.dry_run:
             console.confirm("Start the search?" if count == 1 else f"Start {count} training jobs?", args.yes)
