@@ -100,6 +100,7 @@ def start(container: Path, folder: Path, *arguments: object) -> subprocess.Popen
     return subprocess.Popen(
         [sys.executable, str(ROOT / "orchestrate" / f"{arguments[0]}.py"), "--local", *map(str, arguments[1:])],
         cwd=folder,
+        stdin=subprocess.DEVNULL,
         env={**os.environ, "LOCAL_SAGEMAKER_PROCESS_PATH": str(container)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
