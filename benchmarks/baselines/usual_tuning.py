@@ -20,8 +20,10 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torchvision import datasets, models, transforms
 
+Batches = DataLoader[tuple[torch.Tensor, torch.Tensor]]
 
-def loaders(data: Path, image_size: int, batch_size: int) -> tuple[DataLoader, DataLoader, int]:
+
+def loaders(data: Path, image_size: int, batch_size: int) -> tuple[Batches, Batches, int]:
     transform = transforms.Compose([
         transforms.Resize(round(image_size * 8 / 7)),
         transforms.CenterCrop(image_size),
@@ -34,13 +36,13 @@ def loaders(data: Path, image_size: int, batch_size: int) -> tuple[DataLoader, D
 
 
 def network(weights: Path | None, classes: int) -> nn.Module:
-    model = models.resnet18()
+    model: nn.Module = models.resnet18()
     if weights:
         state = torch.load(weights, map_location="cpu", weights_only=True)
         model.load_state_dict({k: v for k, v in state.items() if not k.startswith("fc.")}, strict=False)
     for parameter in model.parameters():
         parameter.requires_grad = False
-    model.fc = nn.Linear(model.fc.in_features, classes)
+    model.fc = nn.Linear(512, classes)
     return model
 
 
@@ -50,7 +52,7 @@ def train(data: Path, weights: Path | None, image_size: int, trial: dict[str, st
     batches, valid, classes = loaders(data, image_size, int(trial["batch-size"]))
     model = network(weights, classes)
     criterion = nn.CrossEntropyLoss()
-    optimizer = torch.optim.Adam(model.fc.parameters(), lr=float(trial["learning-rate"]))
+    optimizer = torch.optim.Adam(model.get_submodule("fc").parameters(), lr=float(trial["learning-rate"]))
     accuracy = 0.0
     for _ in range(int(trial["epochs"])):
         model.train()
