@@ -27,6 +27,7 @@ def of(trials: Sequence[Trial]) -> dict[str, float]:
     if len(scored) < FEWEST or not varied or len({t.objective for t in scored}) == 1:
         return {}
     import optuna
+    from optuna.trial import create_trial
 
     logging.getLogger("optuna").setLevel(logging.ERROR)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -34,7 +35,7 @@ def of(trials: Sequence[Trial]) -> dict[str, float]:
     study = optuna.create_study()
     for trial in scored:
         given = {name: _value(trial.hyperparameters[name], spaces[name]) for name in varied}
-        study.add_trial(optuna.trial.create_trial(params=given, distributions=spaces, value=trial.objective))
+        study.add_trial(create_trial(params=given, distributions=spaces, value=trial.objective))
     found = optuna.importance.get_param_importances(
         study, evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0)
     )

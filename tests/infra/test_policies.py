@@ -77,7 +77,11 @@ def calls(scripts: Scripts, stack: Any) -> list[Call]:
         long = "--data {s3}/data/made --workers 60"
         interrupted = [
             pool.submit(scripts.interrupt, f"train {long} --name kennel-long", "[Training]"),
-            pool.submit(scripts.interrupt, f"tune {long} --trials 1 --range epochs=1:2 --name kennel-far", "epochs"),
+            pool.submit(
+                scripts.interrupt,
+                f"tune {long} --trials 1 --range epochs=1:2 --cache-features off --name kennel-far",
+                "epochs",
+            ),
         ]
         for lane in interrupted:
             lane.result()
