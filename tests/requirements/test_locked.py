@@ -59,7 +59,7 @@ def test_the_image_gets_what_it_needs_and_not_the_host_side() -> None:
     names = {line.split("==")[0] for line in output.splitlines() if line[:1].isalnum()}
     assert {"torch", "torchvision", "smdebug", "multi-model-server", "sagemaker-training", "boto3"} <= names
     assert {"nvidia-cudnn-cu12", "pandas", "gevent"} <= names
-    assert not {"sagemaker", "optuna", "pytest", "moto", "uv"} & names
+    assert not {"sagemaker", "docker", "pytest", "moto", "uv"} & names
     assert output.count("--hash=sha256:") > len(names)
 
 
