@@ -15,11 +15,11 @@ from pathlib import Path
 
 from local_sagemaker import archive, channels, contract, storage
 from local_sagemaker.checkpoints import Checkpoints
+from local_sagemaker.errors import REASON_LIMIT
 from local_sagemaker.logs import LAST_LINES, LogWriter
 from local_sagemaker.records import Record
 from local_sagemaker.runners import Hosts, Mount, Runner, Running, Work
 
-REASON_LIMIT = 1024  # characters of FailureReason
 SILENT = "it printed nothing and left no /opt/ml/output/failure"
 
 

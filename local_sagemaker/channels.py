@@ -6,12 +6,11 @@ is what each host gets only a part of (ShardedByS3Key) or what a manifest names.
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
-from local_sagemaker import contract, storage
+from local_sagemaker import contract, manifest, storage
 from local_sagemaker.errors import JobError
 from local_sagemaker.records import Record
 from local_sagemaker.runners import Mount
@@ -70,20 +69,10 @@ def _bring_prefix(name: str, uri: str, base: Path, target: str, region: str, sha
 
 
 def _bring_manifest(uri: str, target: Path, region: str, shard: Shard) -> None:
-    """Copies what a manifest names: `[{"prefix": "s3://BUCKET/KEY/"}, "relative/path", ...]`."""
+    """Copies what a manifest names."""
     target.mkdir(parents=True)
     listing = target / ".manifest"
-    storage.download_file(uri, listing, region)
-    try:
-        first, *names = json.loads(listing.read_text())
-        prefix = first["prefix"]
-        if not all(isinstance(part, str) for part in (prefix, *names)):
-            raise TypeError("a name is not a string")
-    except (ValueError, TypeError, KeyError) as error:
-        raise JobError(
-            f"ClientError: Data download failed: {uri} is no manifest ({error}): "
-            'it is JSON of the form [{"prefix": "s3://BUCKET/KEY/"}, "FILE", ...].'
-        ) from error
+    prefix, names = manifest.read(uri, listing, region, "Data download failed: ")
     listing.unlink()
     place, count = shard
     for name in names[place::count]:

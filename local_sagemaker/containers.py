@@ -11,7 +11,7 @@ import urllib3
 
 from local_sagemaker import arns
 from local_sagemaker.errors import ApiError
-from local_sagemaker.hosting import log_group
+from local_sagemaker.instance import log_group
 from local_sagemaker.routing import Route
 
 TIMEOUT_S = 60.0  # how long SageMaker waits for a container

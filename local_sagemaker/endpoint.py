@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from local_sagemaker import deployment
-from local_sagemaker.errors import JobError
+from local_sagemaker.errors import REASON_LIMIT, JobError
 from local_sagemaker.fleet import Fleet, variants_of
-from local_sagemaker.instance import REASON_LIMIT, Means
+from local_sagemaker.instance import Means
 from local_sagemaker.records import Record, Records
 from local_sagemaker.routing import Route
 from local_sagemaker.traffic import Shares, Traffic, mixed

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+REASON_LIMIT = 1024  # characters of a FailureReason
+
 
 class ApiError(Exception):
     """A refusal that goes to the client as AWS would send it."""
@@ -35,6 +37,19 @@ def not_found(message: str) -> ApiError:
 
 def limit_exceeded(message: str) -> ApiError:
     return ApiError("ResourceLimitExceeded", message)
+
+
+def rejected(noun: str, status: str, hint: str = "") -> ApiError:
+    """For what cannot be asked of a job in its present status."""
+    return validation(f"The request was rejected because the {noun} is in status {status}{hint}.")
+
+
+def too_many_instances(instance_type: str, usage: str, most: int, count: int, hint: str = "") -> ApiError:
+    """AWS's refusal of more instances than an account may have; `most` is what one machine is to run."""
+    return limit_exceeded(
+        f"The account-level service limit '{instance_type} for {usage} usage' is {most} Instances, with current "
+        f"utilization of 0 Instances and a request delta of {count} Instances. Local SageMaker is one machine{hint}."
+    )
 
 
 class JobError(Exception):

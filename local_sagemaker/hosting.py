@@ -15,14 +15,15 @@ from local_sagemaker import arns, deployment
 from local_sagemaker.endpoint import KIND, Endpoint
 from local_sagemaker.errors import ApiError
 from local_sagemaker.fleet import variants_of
-from local_sagemaker.instance import Means, log_group
+from local_sagemaker.instance import Means
 from local_sagemaker.logs import LogStore
 from local_sagemaker.records import Record, Records
 from local_sagemaker.routing import Route
 from local_sagemaker.runners import Runners
+from local_sagemaker.runs import Runs
 from local_sagemaker.settings import Settings
 
-__all__ = ["KIND", "Hosting", "log_group"]
+__all__ = ["KIND", "Hosting"]
 
 
 class Hosting:
@@ -33,8 +34,7 @@ class Hosting:
         self._runners = runners
         self._settings = settings
         self._means = Means(logs, runners, settings)
-        self._endpoints: dict[str, Endpoint] = {}
-        self._lock = threading.Lock()
+        self._endpoints = Runs[Endpoint]()
 
     def submit(self, request: dict[str, Any], deployed: Record, region: str) -> str | None:
         """Starts an endpoint; gives its ARN, or None when the name is taken."""
@@ -88,21 +88,18 @@ class Hosting:
             record["EndpointStatus"] = "Deleting"
 
         def end() -> None:
-            with self._lock:
-                endpoint = self._endpoints.get(name)
+            endpoint = self._endpoints.find(name)
             if endpoint:
                 endpoint.stop(self._settings.endpoint_stop_s)
                 endpoint.join()
-            with self._lock:
-                self._endpoints.pop(name, None)
+            self._endpoints.forget(name)
             self._records.delete(KIND, name)
 
         threading.Thread(target=end, name=f"delete-{name}", daemon=True).start()
 
     def route(self, name: str, variant: str | None) -> Route:
         """Where a request goes; to be used in a `with` statement. Raises ApiError."""
-        with self._lock:
-            endpoint = self._endpoints.get(name)
+        endpoint = self._endpoints.find(name)
         if endpoint is None or not endpoint.is_serving:
             record = self._records.find(KIND, name)
             if record is None:
@@ -114,8 +111,7 @@ class Hosting:
 
     def shown(self, record: Record) -> Record:
         """The record with the members of DescribeEndpoint that its deployments and its instances give."""
-        with self._lock:
-            endpoint = self._endpoints.get(record["EndpointName"])
+        endpoint = self._endpoints.find(record["EndpointName"])
         counts = endpoint.counts() if endpoint else {}
         current = record["_Deployment"]
         shown = {**record, **_shown(current, counts, deployment.summary)}
@@ -152,12 +148,7 @@ class Hosting:
 
     def shutdown(self) -> None:
         """Ends every container; the records keep their status, so that the next server starts them again."""
-        with self._lock:
-            endpoints = list(self._endpoints.values())
-        for endpoint in endpoints:
-            endpoint.stop(self._settings.shutdown_stop_s)
-        for endpoint in endpoints:
-            endpoint.join()
+        self._endpoints.shutdown(self._settings.shutdown_stop_s)
 
     def _sweep(self, record: Record) -> None:
         for deployed in [record[member] for member in ("_Deployment", "_Pending", "_Left") if member in record]:
@@ -169,13 +160,13 @@ class Hosting:
             shutil.rmtree(directory, ignore_errors=True)
 
     def _of(self, name: str) -> Endpoint:
-        with self._lock:
-            return self._endpoints[name]
+        endpoint = self._endpoints.find(name)
+        assert endpoint
+        return endpoint
 
     def _new(self, name: str) -> Endpoint:
         endpoint = Endpoint(name, self._records, self._means)
-        with self._lock:
-            self._endpoints[name] = endpoint
+        self._endpoints.add(name, endpoint)
         return endpoint
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from local_sagemaker import health, model_data
-from local_sagemaker.errors import JobError
+from local_sagemaker.errors import REASON_LIMIT, JobError
 from local_sagemaker.health import Unhealthy
 from local_sagemaker.logs import LogStore, LogWriter
 from local_sagemaker.records import Record
@@ -22,7 +22,6 @@ PINGS_FAILED = 5  # in a row, after which a container in service is replaced
 WATCH_S = 0.25  # how soon the end of a container is seen
 RESTARTS_S = (0, 1, 2, 4, 8, 16, 32, 60)  # pauses before the restarts; the last one for all that follow
 STEADY_S = 60.0  # a container that was healthy for so long starts with the first pause again
-REASON_LIMIT = 1024
 log = logging.getLogger(__name__)
 
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import logging
-import time
 from pathlib import Path
 from typing import Any
 
 from local_sagemaker import contract, transitions
-from local_sagemaker.records import Record, Records
+from local_sagemaker.records import Record, Records, insist
 from local_sagemaker.runners import Runners
 
 KIND = "training-jobs"
-FULL_DISK_S = 5.0  # between two tries to write a job's end on a disk without space
 log = logging.getLogger(__name__)
 
 
@@ -46,17 +44,16 @@ class JobRecord:
         self, status: str, secondary: str, message: str, reason: str | None, metrics: list[dict[str, Any]]
     ) -> Record:
         """Writes the job's end, however long the disk has no space for it; gives the record."""
-        while True:
-            try:
-                with self._records.edit(KIND, self._name) as record:
-                    record["FinalMetricDataList"] = metrics
-                    if "WarmPoolStatus" in record:
-                        record["WarmPoolStatus"] = {"Status": "Terminated", "ResourceRetainedBillableTimeInSeconds": 0}
-                    transitions.finish(record, status, secondary, message, reason)
-                return record
-            except OSError as error:
-                log.warning("the end of training job %s cannot be written: %s", self._name, error)
-                time.sleep(FULL_DISK_S)
+
+        def change() -> Record:
+            with self._records.edit(KIND, self._name) as record:
+                record["FinalMetricDataList"] = metrics
+                if "WarmPoolStatus" in record:
+                    record["WarmPoolStatus"] = {"Status": "Terminated", "ResourceRetainedBillableTimeInSeconds": 0}
+                transitions.finish(record, status, secondary, message, reason)
+            return record
+
+        return insist(f"the end of training job {self._name}", change)
 
 
 def base(records: Records, name: str) -> Path:

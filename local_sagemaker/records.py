@@ -28,6 +28,7 @@ Record = dict[str, Any]
 T = TypeVar("T")
 
 FILE = "record.json"
+FULL_DISK_S = 5.0  # between two attempts to write what must not be lost
 # Directories of the state whose content is not ours: a bucket may well hold an object `record.json`.
 _FOREIGN = ("logs", "s3")
 log = logging.getLogger(__name__)
@@ -45,6 +46,16 @@ def write_json(path: Path, value: Any) -> None:
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def insist(what: str, change: Callable[[], T]) -> T:
+    """Makes a change that must not be lost (a job's end), however long the disk has no space for it."""
+    while True:
+        try:
+            return change()
+        except OSError as error:
+            log.warning("%s cannot be written: %s", what, error)
+            time.sleep(FULL_DISK_S)
 
 
 class Records:

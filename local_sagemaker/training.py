@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import shutil
-import threading
 from typing import Any
 
 from local_sagemaker import arns, job_record, metrics, storage, transitions
-from local_sagemaker.attempt import REASON_LIMIT
 from local_sagemaker.job_record import KIND
 from local_sagemaker.logs import LogStore
 from local_sagemaker.records import Record, Records
 from local_sagemaker.runners import Runners
+from local_sagemaker.runs import KILLED, UNFINISHED, Runs
 from local_sagemaker.settings import Settings
-from local_sagemaker.training_run import LOG_GROUP, OnEnd, OnMetric, TrainingRun
-
-__all__ = ["KILLED", "KIND", "LOG_GROUP", "REASON_LIMIT", "UNFINISHED", "TrainingJobs"]
-UNFINISHED = ("InProgress", "Stopping")
-KILLED = (
-    "InternalServerError: the local SageMaker server ended while this job ran; start the job again under another name."
-)
+from local_sagemaker.training_run import OnEnd, OnMetric, TrainingRun
 
 
 class TrainingJobs:
@@ -30,8 +23,7 @@ class TrainingJobs:
         self._logs = logs
         self._runners = runners
         self._settings = settings
-        self._runs: dict[str, TrainingRun] = {}
-        self._lock = threading.Lock()
+        self._runs = Runs[TrainingRun]()
 
     def submit(
         self,
@@ -71,27 +63,26 @@ class TrainingJobs:
         if not self._records.create(KIND, name, record):
             return None
         run = TrainingRun(
-            name, region, self._records, self._logs, self._runners, self._settings, on_end, on_metric, self._forget
+            name, region, self._records, self._logs, self._runners, self._settings, on_end, on_metric, self._runs.forget
         )
-        with self._lock:
-            self._runs[name] = run
+        self._runs.add(name, run)
         run.start()
         return str(record["TrainingJobArn"])
 
     def stop(self, name: str, grace_s: float | None = None) -> None:
         """Asks a job to end; it goes on to Stopped by itself."""
-        run = self._run(name)
+        run = self._runs.find(name)
         if run:
             run.stop(self._settings.training_stop_s if grace_s is None else grace_s)
 
     def interrupt(self, name: str, away_s: float = 0) -> bool:
         """Takes a spot job's instances away, for at least some seconds; False when it has none at this moment."""
-        run = self._run(name)
+        run = self._runs.find(name)
         return run is not None and run.interrupt(away_s)
 
     def update(self, name: str, changes: Record) -> bool:
         """Changes members of a running job's record; a new ProfilerConfig reaches its hosts. False when it ended."""
-        run = self._run(name)
+        run = self._runs.find(name)
         return run is not None and run.update(changes)
 
     def delete(self, name: str) -> None:
@@ -114,20 +105,7 @@ class TrainingJobs:
 
     def shutdown(self) -> None:
         """Stops every job and waits for the last one."""
-        with self._lock:
-            runs = list(self._runs.values())
-        for run in runs:
-            run.stop(self._settings.shutdown_stop_s)
-        for run in runs:
-            run.join()
-
-    def _run(self, name: str) -> TrainingRun | None:
-        with self._lock:
-            return self._runs.get(name)
-
-    def _forget(self, name: str) -> None:
-        with self._lock:
-            self._runs.pop(name, None)
+        self._runs.shutdown(self._settings.shutdown_stop_s)
 
 
 def profiling(config: Record | None) -> str:

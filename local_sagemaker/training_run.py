@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable
 
 from local_sagemaker import contract
-from local_sagemaker.attempt import REASON_LIMIT, Attempt
-from local_sagemaker.errors import JobError
+from local_sagemaker.attempt import Attempt
+from local_sagemaker.errors import REASON_LIMIT, JobError
 from local_sagemaker.job_record import KIND, JobRecord, base, sweep, values
 from local_sagemaker.logs import LogStore, LogWriter
 from local_sagemaker.metrics import MetricWatcher

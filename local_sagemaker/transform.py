@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import shutil
-import threading
 from typing import Any
 
 from local_sagemaker import arns
 from local_sagemaker.logs import LogStore
 from local_sagemaker.records import Record, Records
 from local_sagemaker.runners import Runners
+from local_sagemaker.runs import KILLED, UNFINISHED, Runs
 from local_sagemaker.settings import Settings
 from local_sagemaker.transform_run import KIND, TransformRun, base, finish
-
-UNFINISHED = ("InProgress", "Stopping")
-KILLED = (
-    "InternalServerError: the local SageMaker server ended while this job ran; start the job again under another name."
-)
 
 
 class TransformJobs:
@@ -27,8 +22,7 @@ class TransformJobs:
         self._logs = logs
         self._runners = runners
         self._settings = settings
-        self._runs: dict[str, TransformRun] = {}
-        self._lock = threading.Lock()
+        self._runs = Runs[TransformRun]()
 
     def submit(self, request: dict[str, Any], model: Record, containers: list[Record], region: str) -> str | None:
         """Starts a job with the containers of a model; gives its ARN, or None when the name is taken."""
@@ -42,18 +36,16 @@ class TransformJobs:
             "_EnableNetworkIsolation": model["EnableNetworkIsolation"],
             "_Region": region,
         }
-        with self._lock:  # a job that ends at once is forgotten after it was remembered
-            if not self._records.create(KIND, name, record):
-                return None
-            run = TransformRun(name, self._records, self._logs, self._runners, self._settings, self._forget)
-            self._runs[name] = run
-            run.start()
+        if not self._records.create(KIND, name, record):
+            return None
+        run = TransformRun(name, self._records, self._logs, self._runners, self._settings, self._runs.forget)
+        self._runs.add(name, run)
+        run.start()
         return str(record["TransformJobArn"])
 
     def stop(self, name: str) -> None:
         """Asks a job to end; it goes on to Stopped by itself."""
-        with self._lock:
-            run = self._runs.get(name)
+        run = self._runs.find(name)
         if run:
             run.stop(self._settings.endpoint_stop_s)
 
@@ -71,13 +63,4 @@ class TransformJobs:
 
     def shutdown(self) -> None:
         """Stops every job and waits for the last one."""
-        with self._lock:
-            runs = list(self._runs.values())
-        for run in runs:
-            run.stop(self._settings.shutdown_stop_s)
-        for run in runs:
-            run.join()
-
-    def _forget(self, name: str) -> None:
-        with self._lock:
-            self._runs.pop(name, None)
+        self._runs.shutdown(self._settings.shutdown_stop_s)

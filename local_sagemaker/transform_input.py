@@ -6,13 +6,12 @@ Source: https://docs.aws.amazon.com/sagemaker/latest/dg/batch-transform.html.
 from __future__ import annotations
 
 import gzip
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from local_sagemaker import storage
+from local_sagemaker import manifest, storage
 from local_sagemaker.errors import JobError
 
 MEGABYTE = 1024 * 1024
@@ -35,18 +34,7 @@ def sources(data: dict[str, Any], scratch: Path, region: str) -> list[Source]:
 
 
 def _of_manifest(uri: str, scratch: Path, region: str) -> list[Source]:
-    listing = scratch / "manifest"
-    storage.download_file(uri, listing, region)
-    try:
-        first, *names = json.loads(listing.read_text())
-        prefix = first["prefix"]
-        if not all(isinstance(part, str) for part in (prefix, *names)) or not names:
-            raise TypeError("it names no objects")
-    except (ValueError, TypeError, KeyError) as error:
-        raise JobError(
-            f"ClientError: {uri} is no manifest ({error}): "
-            'it is JSON of the form [{"prefix": "s3://BUCKET/KEY/"}, "FILE", ...].'
-        ) from error
+    prefix, names = manifest.read(uri, scratch / "manifest", region, least=1)
     for name in names:
         if ".." in name.split("/"):
             raise JobError(f"ClientError: {name!r} of the manifest {uri} leaves the output path.")

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from local_sagemaker import health, model_data, storage, transform_client, transform_input
-from local_sagemaker.errors import JobError
+from local_sagemaker.errors import REASON_LIMIT, JobError
 from local_sagemaker.logs import LogStore, LogWriter
-from local_sagemaker.records import Record, Records
+from local_sagemaker.records import Record, Records, insist
 from local_sagemaker.runners import RunnerError, Runners, Running, Work
 from local_sagemaker.settings import Settings
 from local_sagemaker.transform_client import SEE_LOGS, Limits, Stopped, TransformClient
@@ -25,7 +25,6 @@ from local_sagemaker.transform_input import MEGABYTE, Source
 
 KIND = "transform-jobs"
 LOG_GROUP = "/aws/sagemaker/TransformJobs"
-REASON_LIMIT = 1024
 LOOK_S = 0.1  # how soon a stop is seen while answers are awaited
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -90,8 +89,8 @@ class TransformRun:
             reason = f"InternalServerError: {type(error).__name__}: {error}"
         finally:
             self._end()
-        with self._records.edit(KIND, self._name) as record:
-            finish(record, "Stopped" if self._stop.is_set() else "Failed" if reason else "Completed", reason)
+        status = "Stopped" if self._stop.is_set() else "Failed" if reason else "Completed"
+        insist(f"the end of transform job {self._name}", lambda: self._finish(status, reason))
         self._forget(self._name)
 
     def _work(self) -> None:
@@ -231,6 +230,10 @@ class TransformRun:
         """AWS's data log: what became of each object."""
         assert self._data_log
         self._data_log.write(f"sagemaker logs: {text}\n".encode())
+
+    def _finish(self, status: str, reason: str | None) -> None:
+        with self._records.edit(KIND, self._name) as record:
+            finish(record, status, reason)
 
     def _check_stop(self) -> None:
         if self._stop.is_set():

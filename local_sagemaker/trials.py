@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable
 from typing import Any
 
-from local_sagemaker import training
-from local_sagemaker.records import Record, Records
+from local_sagemaker import job_record
+from local_sagemaker.errors import REASON_LIMIT
+from local_sagemaker.records import Record, Records, insist
 from local_sagemaker.tuning_definition import Definition, definitions
 from local_sagemaker.validation import project, service_model
 
 KIND = "tuning-jobs"
 NAMES = "_Trials"  # of a tuning job's record
 UNMATCHED = "_ObjectiveFailureReason"  # of a trial's
-FULL_DISK_S = 5.0  # between two attempts to write what must not be lost
-log = logging.getLogger(__name__)
 
 
 def of(records: Records, tuning: Record) -> list[Record]:
     """The trials of a tuning job, in the order in which they began; those that were deleted are left out."""
-    found = (records.find(training.KIND, name) for name in tuning[NAMES])
+    found = (records.find(job_record.KIND, name) for name in tuning[NAMES])
     return [record for record in found if record]
 
 
@@ -79,22 +76,13 @@ def consumed(tuning: Record) -> dict[str, int]:
 
 def finish(records: Records, name: str, status: str, reason: str | None = None) -> None:
     """The end of a tuning job. Waits for room on a full disk."""
-    _write(name, lambda: _finish(records, name, status, reason))
+    insist(f"the end of tuning job {name}", lambda: _finish(records, name, status, reason))
 
 
 def abandon(records: Records, name: str, reason: str) -> None:
     """The end of a tuning job whose thread or server ended before it: Failed, with what its trials came to."""
-    _write(name, lambda: _take_up(records, name))
+    insist(f"the end of tuning job {name}", lambda: _take_up(records, name))
     finish(records, name, "Failed", reason)
-
-
-def _write(name: str, change: Callable[[], None]) -> None:
-    while True:
-        try:
-            return change()
-        except OSError as error:
-            log.warning("the end of tuning job %s cannot be written: %s", name, error)
-            time.sleep(FULL_DISK_S)
 
 
 def _finish(records: Records, name: str, status: str, reason: str | None) -> None:
@@ -103,7 +91,7 @@ def _finish(records: Records, name: str, status: str, reason: str | None) -> Non
         record["HyperParameterTuningEndTime"] = time.time()
         record["ConsumedResources"] = consumed(record)
         if reason is not None:
-            record["FailureReason"] = reason[: training.REASON_LIMIT]
+            record["FailureReason"] = reason[:REASON_LIMIT]
 
 
 def _take_up(records: Records, name: str) -> None:
@@ -113,7 +101,7 @@ def _take_up(records: Records, name: str) -> None:
             if trial["ObjectiveStatus"] == "Pending":  # nobody has read its end
                 changes = outcome(trial, _definition(record, trial))
                 trial.update(changes)
-                with records.edit(training.KIND, trial["TrainingJobName"]) as edited:
+                with records.edit(job_record.KIND, trial["TrainingJobName"]) as edited:
                     edited.update(changes)
         record.update(counters([(state(trial), trial["ObjectiveStatus"]) for trial in mine]))
         known = [summary(trial) for trial in mine if trial["ObjectiveStatus"] == "Succeeded"]

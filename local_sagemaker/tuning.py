@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
-from local_sagemaker import arns, training, trials, warm_start
+from local_sagemaker import arns, trials, warm_start
 from local_sagemaker.records import Record, Records
+from local_sagemaker.runs import KILLED, UNFINISHED, Runs
 from local_sagemaker.settings import Settings
 from local_sagemaker.slots import Slots
 from local_sagemaker.training import TrainingJobs
 from local_sagemaker.tuning_run import TuningRun
 
 KIND = trials.KIND
-UNFINISHED = ("InProgress", "Stopping")
 
 
 class TuningJobs:
@@ -24,8 +23,7 @@ class TuningJobs:
         self._jobs = jobs
         self._settings = settings
         self._slots = Slots(settings.max_parallel)
-        self._runs: dict[str, TuningRun] = {}
-        self._lock = threading.Lock()
+        self._runs = Runs[TuningRun]()
 
     def submit(self, request: dict[str, Any], region: str) -> str | None:
         """Starts a tuning job; gives its ARN, or None when the name is taken."""
@@ -52,17 +50,15 @@ class TuningJobs:
             return None
         run = TuningRun(
             name, region, self._records, self._jobs, self._settings, self._slots,
-            warm_start.earlier(self._records, parents), self._forget,
+            warm_start.earlier(self._records, parents), self._runs.forget,
         )  # fmt: skip
-        with self._lock:
-            self._runs[name] = run
+        self._runs.add(name, run)
         run.start()
         return str(record["HyperParameterTuningJobArn"])
 
     def stop(self, name: str) -> None:
         """Asks a tuning job and its running trials to end."""
-        with self._lock:
-            run = self._runs.get(name)
+        run = self._runs.find(name)
         if run:
             run.stop(self._settings.training_stop_s)
 
@@ -70,23 +66,14 @@ class TuningJobs:
         """After a server that was killed, and after the training jobs were taken up."""
         for record in self._records.all(KIND):
             if record["HyperParameterTuningJobStatus"] in UNFINISHED:
-                reason = training.KILLED.replace("the job", "the tuning job")
+                reason = KILLED.replace("the job", "the tuning job")
                 trials.abandon(self._records, record["HyperParameterTuningJobName"], reason)
 
     def shutdown(self) -> None:
         """Stops every tuning job and waits for the last one."""
-        with self._lock:
-            runs = list(self._runs.values())
-        for run in runs:
-            run.stop(self._settings.shutdown_stop_s)
-        for run in runs:
-            run.join()
+        self._runs.shutdown(self._settings.shutdown_stop_s)
 
     def _parents(self, request: dict[str, Any]) -> list[Record]:
         if "WarmStartConfig" not in request:
             return []
         return [self._records.get(KIND, name) for name in warm_start.parent_names(request["WarmStartConfig"])]
-
-    def _forget(self, name: str) -> None:
-        with self._lock:
-            self._runs.pop(name, None)

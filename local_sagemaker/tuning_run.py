@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from local_sagemaker import contract, hyperband, training, trials, warm_start
+from local_sagemaker import contract, hyperband, job_record, trials, warm_start
 from local_sagemaker.completion import Progress
+from local_sagemaker.errors import REASON_LIMIT
 from local_sagemaker.records import Record, Records
 from local_sagemaker.settings import Settings, cpus
 from local_sagemaker.slots import Slots
@@ -218,7 +219,7 @@ class TuningRun:
         trial.state, trial.objective = trials.state(ended), changes["ObjectiveStatus"]
         self._hint = changes.get(trials.UNMATCHED, self._hint)
         # A client that deletes jobs as they end may have been quicker.
-        with contextlib.suppress(KeyError), self._records.edit(training.KIND, name) as record:
+        with contextlib.suppress(KeyError), self._records.edit(job_record.KIND, name) as record:
             record.update(changes)
         value = trials.value(changes) if trial.objective == "Succeeded" else None
         self._results[trial.number] = value
@@ -250,7 +251,7 @@ class TuningRun:
             if self._progress.best is not None:
                 record.pop("FailureReason", None)
             elif self._hint:  # the whole search would end like this trial: who looks should not have to wait
-                record["FailureReason"] = self._hint[: training.REASON_LIMIT]
+                record["FailureReason"] = self._hint[:REASON_LIMIT]
 
     def _conclude(self) -> None:
         if self._ends_as == "Stopped":
@@ -261,4 +262,4 @@ class TuningRun:
             mine = trials.of(self._records, self._records.get(trials.KIND, self._name))
             reasons = dict.fromkeys(trials.summary(trial).get("FailureReason", "stopped") for trial in mine)
             text = f"{ALL_FAILED} ({'; '.join(reasons)})"
-            trials.finish(self._records, self._name, "Failed", text[: training.REASON_LIMIT])
+            trials.finish(self._records, self._name, "Failed", text[:REASON_LIMIT])

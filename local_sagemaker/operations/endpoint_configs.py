@@ -61,11 +61,7 @@ def deployment(platform: Platform, config: Record, region: str) -> Record:
 def check_count(instance_type: str, count: int) -> None:
     """Raises ApiError for more instances than one machine takes."""
     if count > INSTANCES:
-        raise errors.limit_exceeded(
-            f"The account-level service limit '{instance_type} for endpoint usage' is {INSTANCES} Instances, with "
-            f"current utilization of 0 Instances and a request delta of {count} Instances. Local SageMaker is one "
-            "machine."
-        )
+        raise errors.too_many_instances(instance_type, "endpoint", INSTANCES, count)
 
 
 def _served(platform: Platform, variant: Record, region: str) -> Record:

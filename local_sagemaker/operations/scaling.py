@@ -7,6 +7,7 @@ is made. Errors and ARNs as https://docs.aws.amazon.com/autoscaling/application/
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
@@ -65,19 +66,9 @@ def deregister(platform: Platform, call: Call) -> dict[str, Any]:
 
 
 def put_policy(platform: Platform, call: Call) -> dict[str, Any]:
-    request = call.parameters
-    _target(platform, request, "registered")
-    name = _name(request, "PolicyName")
-    before = platform.records.find(POLICIES, name)
-    wanted = {**(before or {}), **request}
-    scaling_rules.check_policy(wanted)
-    if before:
-        with platform.records.edit(POLICIES, name) as record:
-            record.update(request)
-        return {"PolicyARN": before["PolicyARN"], "Alarms": []}
-    arn = _arn(call, "scalingPolicy", f"policyName/{request['PolicyName']}")
-    platform.records.create(POLICIES, name, {**wanted, "PolicyARN": arn, "Alarms": []})
-    return {"PolicyARN": arn, "Alarms": []}
+    arn = _arn(call, "scalingPolicy", f"policyName/{call.parameters['PolicyName']}")
+    kept = _put(platform, call, POLICIES, "PolicyName", scaling_rules.check_policy, {"PolicyARN": arn, "Alarms": []})
+    return {"PolicyARN": kept["PolicyARN"], "Alarms": []}
 
 
 def delete_policy(platform: Platform, call: Call) -> dict[str, Any]:
@@ -85,18 +76,9 @@ def delete_policy(platform: Platform, call: Call) -> dict[str, Any]:
 
 
 def put_action(platform: Platform, call: Call) -> dict[str, Any]:
-    request = call.parameters
-    _target(platform, request, "registered")
-    name = _name(request, "ScheduledActionName")
-    before = platform.records.find(ACTIONS, name)
-    wanted = {**(before or {}), **request}
-    scaling_rules.check_schedule(wanted)
-    if before:
-        with platform.records.edit(ACTIONS, name) as record:
-            record.update(request)
-        return {}
-    arn = _arn(call, "scheduledAction", f"scheduledActionName/{request['ScheduledActionName']}")
-    platform.records.create(ACTIONS, name, {**wanted, "ScheduledActionARN": arn})
+    arn = _arn(call, "scheduledAction", f"scheduledActionName/{call.parameters['ScheduledActionName']}")
+    new = {"ScheduledActionARN": arn}
+    _put(platform, call, ACTIONS, "ScheduledActionName", scaling_rules.check_schedule, new)
     return {}
 
 
@@ -169,6 +151,24 @@ def _not_found(noun: str, request: dict[str, Any], what: str = "found", more: st
         f"No {noun} {what} for service namespace: {request['ServiceNamespace']}, resource ID: {request['ResourceId']}, "
         f"scalable dimension: {request['ScalableDimension']}{more}",
     )
+
+
+def _put(
+    platform: Platform, call: Call, kind: str, member: str, check: Callable[[Record], None], new: Record
+) -> Record:
+    """Makes what a target has under that name, with the members `new`, or changes those that the request gives."""
+    request = call.parameters
+    _target(platform, request, "registered")
+    name = _name(request, member)
+    before = platform.records.find(kind, name)
+    check({**(before or {}), **request})
+    if before is None:
+        record = {**request, **new}
+        platform.records.create(kind, name, record)
+        return record
+    with platform.records.edit(kind, name) as record:
+        record.update(request)
+    return before
 
 
 def _delete(platform: Platform, call: Call, kind: str, noun: str, member: str, said: str) -> dict[str, Any]:

@@ -97,11 +97,8 @@ def _check_resources(resources: dict[str, Any] | None) -> set[str]:
         raise errors.validation("InstanceCount must be at least 1.")
     count = sum(group.count for group in groups)
     if count > MOST_HOSTS:
-        raise errors.limit_exceeded(
-            f"The account-level service limit '{groups[0].instance_type} for training job usage' is {MOST_HOSTS} "
-            f"Instances, with current utilization of 0 Instances and a request delta of {count} Instances. "
-            f"Local SageMaker is one machine: ask for {MOST_HOSTS} instances at most."
-        )
+        hint = f": ask for {MOST_HOSTS} instances at most"
+        raise errors.too_many_instances(groups[0].instance_type, "training job", MOST_HOSTS, count, hint)
     return names if "InstanceGroups" in resources else set()
 
 

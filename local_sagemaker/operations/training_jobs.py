@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from local_sagemaker import errors
+from local_sagemaker.job_record import KIND
 from local_sagemaker.operations.resource import Resource
 from local_sagemaker.operations.training_definition import REFUSED, WITHOUT_EFFECT, check
 from local_sagemaker.platform import Platform
 from local_sagemaker.protocol import Call
 from local_sagemaker.records import Record
+from local_sagemaker.runs import UNFINISHED
 from local_sagemaker.support import Support
-from local_sagemaker.training import KIND, UNFINISHED, profiling
-
-__all__ = ["HANDLERS", "SUPPORT", "check", "interrupt"]
+from local_sagemaker.training import profiling
 
 RESOURCE = Resource(
     KIND, "TrainingJobName", "TrainingJobSummaries",
@@ -49,9 +49,7 @@ def list_(platform: Platform, call: Call) -> dict[str, Any]:
 def stop(platform: Platform, call: Call) -> dict[str, Any]:
     record = RESOURCE.find(platform, call.parameters["TrainingJobName"], call.region)
     if record["TrainingJobStatus"] not in UNFINISHED:
-        raise errors.validation(
-            f"The request was rejected because the training job is in status {record['TrainingJobStatus']}."
-        )
+        raise errors.rejected("training job", record["TrainingJobStatus"])
     platform.training.stop(record["TrainingJobName"])
     return {}
 
@@ -73,7 +71,7 @@ def update(platform: Platform, call: Call) -> dict[str, Any]:
         changes["ResourceConfig"] = {**record["ResourceConfig"], **request["ResourceConfig"]}
     if not platform.training.update(record["TrainingJobName"], changes):
         status = RESOURCE.find(platform, record["TrainingJobName"], call.region)["TrainingJobStatus"]
-        raise errors.validation(f"The request was rejected because the training job is in status {status}.")
+        raise errors.rejected("training job", status)
     return {"TrainingJobArn": record["TrainingJobArn"]}
 
 

@@ -9,8 +9,8 @@ from local_sagemaker.operations import models
 from local_sagemaker.operations.resource import Resource
 from local_sagemaker.platform import Platform
 from local_sagemaker.protocol import Call
+from local_sagemaker.runs import UNFINISHED
 from local_sagemaker.support import Support
-from local_sagemaker.transform import UNFINISHED
 from local_sagemaker.transform_run import KIND
 
 INSTANCES = 8  # containers of one job on this machine
@@ -43,11 +43,7 @@ def _check(request: dict[str, Any]) -> None:
         raise errors.validation("TransformInput.DataSource must give an S3DataSource.")
     count, instance = request["TransformResources"]["InstanceCount"], request["TransformResources"]["InstanceType"]
     if count > INSTANCES:
-        raise errors.limit_exceeded(
-            f"The account-level service limit '{instance} for transform job usage' is {INSTANCES} Instances, with "
-            f"current utilization of 0 Instances and a request delta of {count} Instances. Local SageMaker is one "
-            "machine."
-        )
+        raise errors.too_many_instances(instance, "transform job", INSTANCES, count)
     concurrent, payload = request.get("MaxConcurrentTransforms", 1), request.get("MaxPayloadInMB", 0)
     if concurrent * payload > PAYLOADS_MB:
         raise errors.validation(
@@ -62,9 +58,7 @@ def _check(request: dict[str, Any]) -> None:
 def stop(platform: Platform, call: Call) -> dict[str, Any]:
     record = RESOURCE.find(platform, call.parameters["TransformJobName"], call.region)
     if record["TransformJobStatus"] not in UNFINISHED:
-        raise errors.validation(
-            f"The request was rejected because the transform job is in status {record['TransformJobStatus']}."
-        )
+        raise errors.rejected("transform job", record["TransformJobStatus"])
     platform.transform.stop(record["TransformJobName"])
     return {}
 

@@ -6,10 +6,11 @@ import math
 from typing import Any
 
 from local_sagemaker import errors, hyperband, listing, ranges, trials, tuning, warm_start
-from local_sagemaker.operations import training_jobs
+from local_sagemaker.operations import training_definition, training_jobs
 from local_sagemaker.operations.resource import Resource
 from local_sagemaker.platform import Platform
 from local_sagemaker.protocol import Call
+from local_sagemaker.runs import UNFINISHED
 from local_sagemaker.support import Support
 from local_sagemaker.tuning_definition import Definition, definitions
 from local_sagemaker.validation import service_model
@@ -43,7 +44,7 @@ def create(platform: Platform, call: Call) -> dict[str, Any]:
 def _check_definition(definition: Definition) -> None:
     if {"ResourceConfig", "HyperParameterTuningResourceConfig"} <= definition.record.keys():
         raise errors.validation("Either ResourceConfig or HyperParameterTuningResourceConfig must be given, not both.")
-    training_jobs.check(definition.training)
+    training_definition.check(definition.training)
     if not definition.ranges:
         raise errors.validation("ParameterRanges must give at least one hyperparameter to tune.")
     both = sorted({item.name for item in definition.ranges} & definition.static.keys())
@@ -108,7 +109,7 @@ def _check_warm_start(platform: Platform, call: Call, given: list[Definition]) -
     parents = [RESOURCE.find(platform, name, call.region) for name in warm_start.parent_names(config)]
     for parent in parents:
         status = parent["HyperParameterTuningJobStatus"]
-        if status in tuning.UNFINISHED:
+        if status in UNFINISHED:
             raise errors.validation(
                 f"The parent tuning job {parent[NAME]} is in status {status}: it must be Completed, Stopped or Failed."
             )
@@ -134,8 +135,8 @@ def list_trials(platform: Platform, call: Call) -> dict[str, Any]:
 def stop(platform: Platform, call: Call) -> dict[str, Any]:
     record = RESOURCE.find(platform, call.parameters[NAME], call.region)
     status = record["HyperParameterTuningJobStatus"]
-    if status not in tuning.UNFINISHED:
-        raise errors.validation(f"The request was rejected because the tuning job is in status {status}.")
+    if status not in UNFINISHED:
+        raise errors.rejected("tuning job", status)
     platform.tuning.stop(record[NAME])
     return {}
 
@@ -144,10 +145,8 @@ def delete(platform: Platform, call: Call) -> dict[str, Any]:
     """The tuning job alone: its training jobs stay."""
     record = RESOURCE.find(platform, call.parameters[NAME], call.region)
     status = record["HyperParameterTuningJobStatus"]
-    if status in tuning.UNFINISHED:
-        raise errors.validation(
-            f"The request was rejected because the tuning job is in status {status}: stop it and wait for its end."
-        )
+    if status in UNFINISHED:
+        raise errors.rejected("tuning job", status, ": stop it and wait for its end")
     platform.records.delete(tuning.KIND, record[NAME])
     return {}
 
