@@ -231,6 +231,19 @@ def end_left_over(state: Path) -> list[psutil.Process]:
 
 
 @pytest.fixture(scope="session")
+def docker_client() -> Iterator[Any]:
+    """The Docker SDK's client of the engine; skips where none answers."""
+    docker = pytest.importorskip("docker", reason="the docker package is not installed")
+    try:
+        client = docker.from_env()
+        client.ping()
+    except docker.errors.DockerException as error:
+        pytest.skip(f"no Docker engine answers: {error}")
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
 def process_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("bin")
     for name, text in (("train", TRAIN), ("serve", SERVE)):

@@ -51,19 +51,8 @@ while (my $client = $server->accept) {
 
 
 @pytest.fixture(scope="module")
-def engine() -> Any:
-    docker = pytest.importorskip("docker", reason="the docker package is not installed")
-    try:
-        client = docker.from_env()
-        client.ping()
-    except docker.errors.DockerException as error:
-        pytest.skip(f"no Docker engine answers: {error}")
-    return client
-
-
-@pytest.fixture(scope="module")
-def image(engine: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    bases = [tag for found in engine.images.list("nvidia/cuda") for tag in found.tags]
+def image(docker_client: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    bases = [tag for found in docker_client.images.list("nvidia/cuda") for tag in found.tags]
     if not bases:
         pytest.skip("there is no nvidia/cuda image on this machine to build from")
     context = tmp_path_factory.mktemp("image")
@@ -72,9 +61,9 @@ def image(engine: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
         (context / name).chmod(0o755)
     dockerfile = f"FROM {bases[0]}\nCOPY train serve /usr/local/bin/\nENTRYPOINT []\n"
     (context / "Dockerfile").write_text(dockerfile)
-    engine.images.build(path=str(context), tag=TAG, rm=True)
+    docker_client.images.build(path=str(context), tag=TAG, rm=True)
     yield TAG
-    engine.images.remove(TAG, force=True)
+    docker_client.images.remove(TAG, force=True)
 
 
 def train(local: Local, image: str, code: str, **changes: Any) -> str:
@@ -86,17 +75,17 @@ def train(local: Local, image: str, code: str, **changes: Any) -> str:
     return local.train(code, AlgorithmSpecification=algorithm, **changes)
 
 
-def containers(engine: Any, local: Local) -> list[Any]:
-    found = engine.containers.list(all=True, filters={"label": LABEL}, ignore_removed=True)
+def containers(docker_client: Any, local: Local) -> list[Any]:
+    found = docker_client.containers.list(all=True, filters={"label": LABEL}, ignore_removed=True)
     return [container for container in found if container.labels[LABEL].startswith(str(local.state))]
 
 
-def networks(engine: Any, local: Local) -> list[Any]:
-    found = engine.networks.list(filters={"label": LABEL})
+def networks(docker_client: Any, local: Local) -> list[Any]:
+    found = docker_client.networks.list(filters={"label": LABEL})
     return [network for network in found if network.attrs["Labels"][LABEL].startswith(str(local.state))]
 
 
-def test_a_training_job_in_a_container(local: Local, engine: Any, image: str, tmp_path: Path) -> None:
+def test_a_training_job_in_a_container(local: Local, docker_client: Any, image: str, tmp_path: Path) -> None:
     (tmp_path / "photograph").write_text("woof")
     code = (
         "cat /opt/ml/input/data/train/photograph; echo; echo loss=0.5; echo w > /opt/ml/model/weights; "
@@ -119,14 +108,14 @@ def test_a_training_job_in_a_container(local: Local, engine: Any, image: str, tm
     with tarfile.open(job["ModelArtifacts"]["S3ModelArtifacts"].removeprefix("file://")) as tar:
         assert tar.getnames() == ["weights"]
     assert (tmp_path / "checkpoints" / "step").read_text() == "3\n"
-    assert containers(engine, local) == []
+    assert containers(docker_client, local) == []
     assert not (local.state / "training-jobs" / name / "ml").exists()
 
 
-def test_a_container_that_fails(local: Local, engine: Any, image: str) -> None:
+def test_a_container_that_fails(local: Local, docker_client: Any, image: str) -> None:
     job = local.finished(train(local, image, "echo no dogs > /opt/ml/output/failure; exit 4"))
     assert job["FailureReason"] == "AlgorithmError: no dogs, exit code: 4"
-    assert containers(engine, local) == []
+    assert containers(docker_client, local) == []
 
 
 def test_a_device_among_the_artifacts_of_an_isolated_job(local: Local, image: str) -> None:
@@ -137,12 +126,12 @@ def test_a_device_among_the_artifacts_of_an_isolated_job(local: Local, image: st
     assert "disk is neither a file nor a directory" in job["FailureReason"]
 
 
-def test_a_container_that_ignores_sigterm_is_killed(local: Local, engine: Any, image: str) -> None:
+def test_a_container_that_ignores_sigterm_is_killed(local: Local, docker_client: Any, image: str) -> None:
     name = train(local, image, "trap : TERM; echo ready; while true; do sleep 1; done")
     local.printed(name, "ready")
     local.sagemaker.stop_training_job(TrainingJobName=name)
     assert local.finished(name)["TrainingJobStatus"] == "Stopped"
-    assert containers(engine, local) == []
+    assert containers(docker_client, local) == []
 
 
 # One line without double quotes: so it passes through the JSON file of hyperparameters unescaped.
@@ -165,7 +154,7 @@ TALK = "; ".join(
 
 
 @pytest.mark.parametrize("isolated", [False, True])
-def test_two_containers_talk_by_name(local: Local, engine: Any, image: str, isolated: bool) -> None:
+def test_two_containers_talk_by_name(local: Local, docker_client: Any, image: str, isolated: bool) -> None:
     resources = {"InstanceType": "ml.m5.large", "InstanceCount": 2, "VolumeSizeInGB": 1}
     name = train(local, image, TALK, ResourceConfig=resources, EnableNetworkIsolation=isolated)
     job = local.finished(name)
@@ -174,8 +163,8 @@ def test_two_containers_talk_by_name(local: Local, engine: Any, image: str, isol
     assert printed == {"algo-1": ["hello from algo-2", "eth0", "algo-2"], "algo-2": ["eth0", "algo-2"]}
     with tarfile.open(job["ModelArtifacts"]["S3ModelArtifacts"].removeprefix("file://")) as tar:
         assert tar.getnames() == ["rank-1", "rank-2"]
-    assert containers(engine, local) == []
-    assert networks(engine, local) == []
+    assert containers(docker_client, local) == []
+    assert networks(docker_client, local) == []
 
 
 def test_a_container_has_room_in_shared_memory_and_knows_its_name(local: Local, image: str) -> None:
@@ -235,7 +224,7 @@ class Line:
 
 
 def test_a_job_whose_engine_is_lost_is_tried_again(
-    start: Callable[..., Local], engine: Any, image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start: Callable[..., Local], docker_client: Any, image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not Path("/var/run/docker.sock").exists():
         pytest.skip("the engine of this machine is not behind /var/run/docker.sock")
@@ -254,7 +243,7 @@ def test_a_job_whose_engine_is_lost_is_tried_again(
     assert job["TrainingJobStatus"] == "Completed", job["FailureReason"]
     begin = ["Starting", "Downloading", "Training"]
     assert [step["Status"] for step in job["SecondaryStatusTransitions"]] == [*begin, *begin, "Uploading", "Completed"]
-    assert containers(engine, server) == []
+    assert containers(docker_client, server) == []
     (tmp_path / "checkpoints" / "begun").unlink()
     line.forget_waits()
     name = train(server, image, code, CheckpointConfig=kept)
@@ -263,7 +252,7 @@ def test_a_job_whose_engine_is_lost_is_tried_again(
     assert (
         server.finished(name)["FailureReason"] == "InternalServerError: the Docker engine was lost while the job ran."
     )
-    assert containers(engine, server) == []
+    assert containers(docker_client, server) == []
     server.down()
 
 
@@ -279,20 +268,20 @@ def test_entry_point_and_arguments_of_the_request(local: Local, image: str) -> N
     assert local.lines(name) == ["a b"]
 
 
-def test_an_image_that_is_nowhere(local: Local, engine: Any) -> None:
+def test_an_image_that_is_nowhere(local: Local, docker_client: Any) -> None:
     job = local.finished(train(local, "127.0.0.1:1/nobody/nothing:latest", "true"))
     assert "127.0.0.1:1/nobody/nothing:latest is not on this machine and cannot be pulled" in job["FailureReason"]
 
 
-def test_a_program_that_the_image_has_not(local: Local, engine: Any, image: str) -> None:
+def test_a_program_that_the_image_has_not(local: Local, docker_client: Any, image: str) -> None:
     algorithm = {"TrainingImage": image, "TrainingInputMode": "File", "ContainerEntrypoint": ["no-such-program"]}
     job = local.finished(local.train("unused", AlgorithmSpecification=algorithm))
     assert "does not start" in job["FailureReason"]
     assert "no-such-program" in job["FailureReason"]
-    assert containers(engine, local) == []
+    assert containers(docker_client, local) == []
 
 
-def test_an_endpoint_in_a_container(local: Local, engine: Any, image: str, tmp_path: Path) -> None:
+def test_an_endpoint_in_a_container(local: Local, docker_client: Any, image: str, tmp_path: Path) -> None:
     (tmp_path / "weights").write_text("W")
     with tarfile.open(tmp_path / "model.tar.gz", "w:gz") as tar:
         tar.add(tmp_path / "weights", "weights")
@@ -310,16 +299,16 @@ def test_an_endpoint_in_a_container(local: Local, engine: Any, image: str, tmp_p
     assert endpoint["EndpointStatus"] == "InService", endpoint
     answer = local.client("sagemaker-runtime").invoke_endpoint(EndpointName=name, Body=b"woof")
     assert answer["Body"].read() == b"W hello woof"
-    (running,) = containers(engine, local)
+    (running,) = containers(docker_client, local)
     published = running.attrs["NetworkSettings"]["Ports"]["8080/tcp"]
     assert [port["HostIp"] for port in published] == ["127.0.0.1"]
     local.sagemaker.delete_endpoint(EndpointName=name)
     wait_for(lambda: local.sagemaker.list_endpoints(NameContains=name)["Endpoints"], lambda found: not found)
-    assert containers(engine, local) == []
+    assert containers(docker_client, local) == []
 
 
 def test_containers_of_a_server_that_was_killed_are_removed(
-    start: Callable[..., Local], engine: Any, image: str
+    start: Callable[..., Local], docker_client: Any, image: str
 ) -> None:
     server = start()
     resources = {"InstanceType": "ml.m5.large", "InstanceCount": 2, "VolumeSizeInGB": 1}
@@ -327,16 +316,16 @@ def test_containers_of_a_server_that_was_killed_are_removed(
     server.printed(name, "ready")
     wait_for(lambda: lines_of_hosts(server, name), lambda printed: list(printed.values()) == [["ready"]] * 2)
     server.kill()
-    assert len(containers(engine, server)) == 2
-    assert len(networks(engine, server)) == 1
+    assert len(containers(docker_client, server)) == 2
+    assert len(networks(docker_client, server)) == 1
     server.up()
-    assert containers(engine, server) == []
-    assert networks(engine, server) == []
+    assert containers(docker_client, server) == []
+    assert networks(docker_client, server) == []
     assert "ended while this job ran" in server.finished(name)["FailureReason"]
 
 
 def test_files_of_the_container_are_handed_back(
-    engine: Any, image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    docker_client: Any, image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a user who is not root sees it: the user is pretended, the engine and the files are real."""
     if os.geteuid() != 0:
@@ -359,7 +348,9 @@ def test_no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
         DockerRunner()
 
 
-def test_a_serverless_isolated_endpoint_in_a_container(local: Local, engine: Any, image: str, tmp_path: Path) -> None:
+def test_a_serverless_isolated_endpoint_in_a_container(
+    local: Local, docker_client: Any, image: str, tmp_path: Path
+) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "weights").write_text("heavy")
     source = {"S3DataType": "S3Prefix", "S3Uri": (tmp_path / "model").as_uri() + "/", "CompressionType": "None"}
@@ -376,19 +367,19 @@ def test_a_serverless_isolated_endpoint_in_a_container(local: Local, engine: Any
     assert endpoint["EndpointStatus"] == "InService", endpoint.get("FailureReason")
     invoke = local.client("sagemaker-runtime").invoke_endpoint
     assert invoke(EndpointName=name, Body=b"dog")["Body"].read() == b"heavy hello dog"
-    (running,) = containers(engine, local)
+    (running,) = containers(docker_client, local)
     assert running.attrs["HostConfig"]["Memory"] == 1024**3
     # What is sent out of such a network bears an address that nobody can answer to.
     (network,) = running.attrs["NetworkSettings"]["Networks"]
-    options = engine.networks.get(network).attrs["Options"]
+    options = docker_client.networks.get(network).attrs["Options"]
     assert options == {"com.docker.network.bridge.enable_ip_masquerade": "false"}
 
     running.kill("SIGKILL")
-    wait_for(lambda: containers(engine, local), lambda found: found and found[0].id != running.id)
+    wait_for(lambda: containers(docker_client, local), lambda found: found and found[0].id != running.id)
     wait_for(lambda: _answer(local, name), lambda answer: answer == b"heavy hello dog")
     local.sagemaker.delete_endpoint(EndpointName=name)
-    wait_for(lambda: containers(engine, local), lambda found: not found)
-    wait_for(lambda: engine.networks.list(filters={"label": LABEL}), lambda found: not found)
+    wait_for(lambda: containers(docker_client, local), lambda found: not found)
+    wait_for(lambda: docker_client.networks.list(filters={"label": LABEL}), lambda found: not found)
 
 
 def _answer(local: Local, name: str) -> bytes:

@@ -26,6 +26,13 @@ def scale(local: Local, name: str, **wanted: Any) -> dict[str, Any]:
     return settled(local, name)
 
 
+def breakable(local: Local, tmp_path: Path) -> tuple[str, Path]:
+    """An endpoint, and the file that ends its containers with exit code 3 where there is one when they start."""
+    broken = tmp_path / "broken"
+    code = f"os.path.exists({str(broken)!r}) and sys.exit(3)\n{VERSION}"
+    return endpoint(local, config(local, variant(model(local, code)))), broken
+
+
 def test_instances_answer_in_turn_and_come_and_go(local: Local) -> None:
     name = endpoint(local, config(local, variant(model(local), InitialInstanceCount=3)))
     answers = [ask(local, name) for _ in range(6)]
@@ -70,10 +77,7 @@ def test_a_container_that_ends_is_started_again_while_others_answer(local: Local
 
 
 def test_a_container_that_keeps_ending_is_started_again_later_and_later(local: Local, tmp_path: Path) -> None:
-    broken = tmp_path / "broken"
-    name = endpoint(
-        local, config(local, variant(model(local, f"os.path.exists({str(broken)!r}) and sys.exit(3)\n{VERSION}")))
-    )
+    name, broken = breakable(local, tmp_path)
     broken.touch()
     with pytest.raises(local.client("sagemaker-runtime").exceptions.ModelError):
         ask(local, name, b"crash")
@@ -97,10 +101,7 @@ def test_a_container_that_keeps_ending_is_started_again_later_and_later(local: L
 
 
 def test_a_scaling_that_fails_is_rolled_back(local: Local, tmp_path: Path) -> None:
-    broken = tmp_path / "broken"
-    name = endpoint(
-        local, config(local, variant(model(local, f"os.path.exists({str(broken)!r}) and sys.exit(3)\n{VERSION}")))
-    )
+    name, broken = breakable(local, tmp_path)
     broken.touch()
     described = scale(local, name, DesiredInstanceCount=2)
     assert described["EndpointStatus"] == "InService"

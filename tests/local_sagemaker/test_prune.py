@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,28 +16,17 @@ from local_sagemaker.records import Records
 pytestmark = pytest.mark.engine
 
 
-@pytest.fixture
-def engine() -> Iterator[Any]:
-    docker = pytest.importorskip("docker", reason="the docker package is not installed")
-    try:
-        client = docker.from_env()
-        client.ping()
-    except docker.errors.DockerException as error:
-        pytest.skip(f"no Docker engine answers: {error}")
-    if not client.images.list():
-        pytest.skip("there is no image on this machine to make a container of")
-    yield client
-    client.close()
-
-
-def test_only_leftovers_of_this_state_go(engine: Any, tmp_path: Path) -> None:
+def test_only_leftovers_of_this_state_go(docker_client: Any, tmp_path: Path) -> None:
     state = tmp_path / "state"
     records = Records(state)
     job = {"SecondaryStatus": "Training", "TrainingEndTime": 1.0}
     records.create("training-jobs", "runs", {**job, "TrainingJobName": "runs", "TrainingJobStatus": "InProgress"})
     records.create("training-jobs", "ended", {**job, "TrainingJobName": "ended", "TrainingJobStatus": "Completed"})
     records.create("endpoints", "serves", {"EndpointName": "serves", "EndpointStatus": "InService"})
-    image = engine.images.list()[0].id
+    images = docker_client.images.list()
+    if not images:
+        pytest.skip("there is no image on this machine to make a container of")
+    image = images[0].id
     places = {
         "runs": state / "training-jobs/runs/ml/algo-1",
         "ended": state / "training-jobs/ended/ml",
@@ -50,8 +38,8 @@ def test_only_leftovers_of_this_state_go(engine: Any, tmp_path: Path) -> None:
     try:
         for name, place in places.items():
             labels = {LABEL: str(place)}
-            engine.containers.create(image, ["true"], name=f"{prefix}-{name}", labels=labels)
-        engine.networks.create(f"{prefix}-net", labels={LABEL: str(places["gone"])})
+            docker_client.containers.create(image, ["true"], name=f"{prefix}-{name}", labels=labels)
+        docker_client.networks.create(f"{prefix}-net", labels={LABEL: str(places["gone"])})
         wanted = {
             ("training-jobs", "ended"),
             ("container", f"{prefix}-ended"),
@@ -60,14 +48,14 @@ def test_only_leftovers_of_this_state_go(engine: Any, tmp_path: Path) -> None:
         }
         found = prune(records, LogStore(state / "logs"), state, 0, dry_run=True)
         assert {(item.kind, item.name) for item in found} == wanted
-        assert len(engine.containers.list(all=True, filters={"name": prefix})) == 5
+        assert len(docker_client.containers.list(all=True, filters={"name": prefix})) == 5
         prune(records, LogStore(state / "logs"), state, 0, dry_run=False)
-        left = {container.name for container in engine.containers.list(all=True, filters={"name": prefix})}
+        left = {container.name for container in docker_client.containers.list(all=True, filters={"name": prefix})}
         assert left == {f"{prefix}-runs", f"{prefix}-serves", f"{prefix}-other"}
-        assert engine.networks.list(names=[f"{prefix}-net"]) == []
+        assert docker_client.networks.list(names=[f"{prefix}-net"]) == []
         assert records.find("training-jobs", "ended") is None
     finally:
-        for container in engine.containers.list(all=True, filters={"name": prefix}):
+        for container in docker_client.containers.list(all=True, filters={"name": prefix}):
             container.remove(force=True)
-        for network in engine.networks.list(names=[f"{prefix}-net"]):
+        for network in docker_client.networks.list(names=[f"{prefix}-net"]):
             network.remove()
