@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from local_sagemaker import daemon
-from orchestrate import options
+from orchestrate import channels, console, options
+from orchestrate.channels import Weights
 from orchestrate.session import Session, open_session
 from photographs import data_set
 
@@ -137,6 +138,18 @@ def local(server: Path, container: Path, tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("LOCAL_SAGEMAKER_STATE", str(server))
     monkeypatch.setenv("LOCAL_SAGEMAKER_PROCESS_PATH", str(container))
     return open_session(options.parser(None).parse_args(["--local"]))
+
+
+@pytest.fixture
+def out(capsys: pytest.CaptureFixture[str]) -> console.Console:
+    """Prints for people to standard error, where `capsys` finds it."""
+    return console.Console(json_output=True)
+
+
+@pytest.fixture
+def inputs(local: Session, data: Path) -> dict[str, str]:
+    """The channels of the data set."""
+    return channels.publish(local, str(data), Weights())
 
 
 def environment(**more: str) -> dict[str, str]:

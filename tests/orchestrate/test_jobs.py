@@ -35,17 +35,6 @@ from photographs import CLASSES, jpeg
 MACHINE = jobs.Machine("ml.m5.xlarge", 600)
 
 
-@pytest.fixture
-def out(capsys: pytest.CaptureFixture[str]) -> console.Console:
-    """Prints for people to standard error, where `capsys` finds it."""
-    return console.Console(json_output=True)
-
-
-@pytest.fixture
-def inputs(local: Session, data: Path) -> dict[str, str]:
-    return channels.publish(local, str(data), Weights())
-
-
 def space(*texts: str, **settings: Any) -> Search:
     chosen = tuple(ranges.parse(text) for text in texts)
     return search.check(Search(chosen, **settings))

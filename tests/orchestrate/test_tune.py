@@ -26,16 +26,6 @@ MACHINE = jobs.Machine("ml.m5.xlarge", 600)
 SPACE = Search((ranges.parse("learning-rate=0.001:0.1:log"),), trials=2)
 
 
-@pytest.fixture
-def out(capsys: pytest.CaptureFixture[str]) -> console.Console:
-    return console.Console(json_output=True)
-
-
-@pytest.fixture
-def inputs(local: Session, data: Path) -> dict[str, str]:
-    return channels.publish(local, str(data), Weights())
-
-
 def training_jobs(session: Session) -> int:
     return len(session.client("sagemaker").list_training_jobs(MaxResults=100)["TrainingJobSummaries"])
 
