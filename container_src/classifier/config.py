@@ -18,6 +18,8 @@ MODELS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 MODES = ("train", "embed", "search")
 # What `embed` keeps of an augmented photograph where `views` asks for another view in every epoch.
 DEFAULT_VIEWS = 4
+# What a frozen backbone's features depend on, beside the photographs; the last only where there is a `stored_seed`.
+FEATURES_DEPEND_ON = ("model", "weights", "image-size", "augment", "views", "seed")
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,11 @@ class Config:
     def stored_views(self) -> int:
         """How many views of each training photograph its features have."""
         return (self.views or DEFAULT_VIEWS) if self.augment else 1
+
+    @property
+    def stored_seed(self) -> int | None:
+        """The seed, where features depend on it: augmented photographs, or a backbone of random weights."""
+        return self.seed if self.augment or self.weights == "none" else None
 
     def to_hyperparameters(self) -> dict[str, str]:
         """The form that SageMaker carries: every value a string."""

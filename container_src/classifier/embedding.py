@@ -79,7 +79,7 @@ def embed(config: Config, job: Job, precision: Precision) -> Path:
         preprocessing=Preprocessing.for_size(config.image_size),
         augment=config.augment,
         views=config.stored_views,
-        seed=features.seed_of(config),
+        seed=config.stored_seed,
     )
     folder = job.checkpoints / "features" / key.digest[:16]
     folder.mkdir(parents=True, exist_ok=True)

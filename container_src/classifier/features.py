@@ -115,11 +115,6 @@ class FeatureBatches:
             yield vectors[batch], labels[batch]
 
 
-def seed_of(config: Config) -> int | None:
-    """The seed, where features depend on it: augmented photographs, or a backbone of random weights."""
-    return config.seed if config.augment or config.weights == "none" else None
-
-
 def check(config: Config, key: Key, directories: Sequence[Path]) -> None:
     """Compares what a job asks for with what its features are.
 
@@ -143,7 +138,7 @@ def check(config: Config, key: Key, directories: Sequence[Path]) -> None:
         ("augment", key.augment, config.augment),
         ("views", key.views, config.stored_views),
         ("the weights", key.weights or "random", weights),
-        ("seed", key.seed, seed_of(config)),
+        ("seed", key.seed, config.stored_seed),
         ("data-fingerprint", key.data_fingerprint, config.data_fingerprint or key.data_fingerprint),
     ]
     for name, have, asked in pairs:

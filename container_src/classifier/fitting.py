@@ -24,13 +24,15 @@ from classifier.precision import Precision, threads
 
 @dataclass(frozen=True)
 class Fitted:
-    """`kept`: the number of the epoch whose weights `state` (of the material's network) holds; `metrics`: its own."""
+    """`kept`: the number of the epoch whose weights `state` (of the material's network) holds; `metrics` and `valid`:
+    its own, the latter None where it was another process that evaluated."""
 
     epochs: int
     kept: int
     metrics: Mapping[str, float]
     state: Mapping[str, torch.Tensor]
     stopped: bool
+    valid: Evaluation | None = None
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,9 @@ def fit(
             criterion(config), precision, observers, should_stop,
         )  # fmt: skip
     kept = outcome.kept
-    measured = {"train:loss": kept.train_loss, "valid:loss": kept.valid.loss, "valid:accuracy": kept.valid.accuracy}
-    return Fitted(len(outcome.history), kept.number, measured, material.network.state_dict(), outcome.stopped)
+    return Fitted(
+        len(outcome.history), kept.number, kept.metrics, material.network.state_dict(), outcome.stopped, kept.valid
+    )
 
 
 def deliver(job: Job, config: Config, material: Material, fitted: Fitted, precision: Precision) -> Delivered:
@@ -73,8 +76,10 @@ def deliver(job: Job, config: Config, material: Material, fitted: Fitted, precis
     net = material.network
     net.load_state_dict(fitted.state)
     split = "test" if "test" in material.held_out and not job.stop.is_set() else "valid"
-    with _threads(material, precision):
-        judged = evaluate(net, material.held_out[split], criterion(config), material.prepare, precision)
+    judged = fitted.valid if split == "valid" else None
+    if judged is None:
+        with _threads(material, precision):
+            judged = evaluate(net, material.held_out[split], criterion(config), material.prepare, precision)
     measured = dict(fitted.metrics)
     if split == "test":
         measured |= {"test:loss": judged.loss, "test:accuracy": judged.accuracy}

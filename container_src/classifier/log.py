@@ -13,13 +13,8 @@ class Log(Observer):
         self.epochs, self.prefix = epochs, prefix
 
     def on_epoch(self, epoch: Epoch) -> None:
-        values = {
-            "train:loss": epoch.train_loss,
-            "valid:loss": epoch.valid.loss,
-            "valid:accuracy": epoch.valid.accuracy,
-        }
         speed = f"{epoch.images_per_s:.0f} images/s, {epoch.seconds:.1f} s"
-        say(f"{self.prefix}epoch {epoch.number}/{self.epochs}: {metrics.line(values)} ({speed})")
+        say(f"{self.prefix}epoch {epoch.number}/{self.epochs}: {metrics.line(epoch.metrics)} ({speed})")
 
 
 def say(text: str) -> None:

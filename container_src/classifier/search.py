@@ -13,7 +13,7 @@ import torch
 from optuna.trial import TrialState
 
 from classifier import data, embedding, features, fitting, material, metrics
-from classifier.config import Config
+from classifier.config import FEATURES_DEPEND_ON, Config
 from classifier.errors import InputError
 from classifier.job import Job
 from classifier.log import Log, say
@@ -24,7 +24,6 @@ from classifier.trials import COMPLETED, FAILED, STOPPED, Record, Trial
 
 # With fewer completed trials the median says more about luck than about the trial that is judged.
 _EARLY_STOPPING_FROM = 3
-_FEATURES_DEPEND_ON = {"model", "weights", "image-size", "augment", "views", "seed", "freeze-backbone"}
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -91,7 +90,8 @@ class _Materials:
             self.identity = self._given.key.digest
         else:
             self.identity = data.fingerprint(list(data.find_splits(job.channels).values()))
-        if config.freeze_backbone and not _FEATURES_DEPEND_ON & {item.name for item in space.ranges}:
+        varied = {item.name for item in space.ranges}
+        if config.freeze_backbone and varied.isdisjoint({"freeze-backbone", *FEATURES_DEPEND_ON}):
             self.of(self.config({}))  # what is wrong with the features of all trials is said once, before them
 
     def config(self, hyperparameters: Mapping[str, str]) -> Config:
@@ -110,7 +110,7 @@ class _Materials:
 
     def _embedded(self, config: Config) -> features.Features:
         of = (config.model, config.weights, config.image_size, config.augment, config.stored_views,
-              features.seed_of(config))  # fmt: skip
+              config.stored_seed)  # fmt: skip
         if of not in self._computed:
             began = time.perf_counter()
             self._computed[of] = features.read(embedding.embed(config, self.job, self.precision))
@@ -130,12 +130,8 @@ class _Judge(Observer):
         self.given_up = False
 
     def on_epoch(self, epoch: Epoch) -> None:
-        values = {
-            "train:loss": epoch.train_loss,
-            "valid:loss": epoch.valid.loss,
-            "valid:accuracy": epoch.valid.accuracy,
-        }
-        self.epochs.append({"epoch": epoch.number} | {k: v if math.isfinite(v) else None for k, v in values.items()})
+        values = {name: v if math.isfinite(v) else None for name, v in epoch.metrics.items()}
+        self.epochs.append({"epoch": epoch.number, **values})
         self.judge(epoch.number, self.epochs[-1][self.space.objective])
 
     def judge(self, epoch: int, value: float | None) -> None:

@@ -16,6 +16,7 @@ from classifier.config import Config
 from classifier.errors import InputError
 from classifier.evaluation import Evaluation, evaluate
 from classifier.precision import Precision
+from classifier.steps import Step, Stopwatch
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 
@@ -34,24 +35,26 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True)
-class Step:
-    """One optimizer step: seconds spent waiting for the batch, and computing with it."""
-
-    number: int
-    images: int
-    data_s: float
-    compute_s: float
-
-
-@dataclass(frozen=True)
 class Epoch:
-    """`number` counts from 1; `images_per_s` is of the training part alone."""
+    """`number` counts from 1; `began`: seconds since 1970; `images_per_s` is of the training part alone, which is all
+    of the epoch's seconds but `evaluation_s`."""
 
     number: int
+    began: float
     train_loss: float
     valid: Evaluation
     images_per_s: float
     seconds: float
+    evaluation_s: float
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """By the names that are logged."""
+        return {
+            "train:loss": self.train_loss,
+            "valid:loss": self.valid.loss,
+            "valid:accuracy": self.valid.accuracy,
+        }
 
 
 class Observer:
@@ -64,7 +67,7 @@ class Observer:
         """Before the first batch of either part of an epoch."""
 
     def on_step(self, step: Step) -> None:
-        """After each optimizer step."""
+        """Soon after each optimizer step, in order: once the device is done with it."""
 
     def on_epoch(self, epoch: Epoch) -> None:
         """After each epoch's evaluation."""
@@ -109,28 +112,43 @@ def train(
     best: Epoch | None = None
     best_state: dict[str, torch.Tensor] = {}
     step = 0
+    watch = Stopwatch(precision.device)
     for number in range(1, config.epochs + 1):
-        began = time.perf_counter()
+        began, began_at = time.perf_counter(), time.time()
         training.set_epoch(number)
         # A frozen backbone keeps the statistics of its batch normalization; the head is linear and has no mode.
         network.train(not config.freeze_backbone)
         for observer in observers:
             observer.on_phase("train")
         total, seen = torch.zeros((), device=precision.device), 0
-        mark = time.perf_counter()
+        watch.start()
         for inputs, labels in training:
             if should_stop():
                 break
-            loaded = time.perf_counter()
-            loss = _step(network, criterion, optimizer, prepare, precision, inputs, labels)
+            watch.mark()
+            inputs, labels = _on(precision.device, inputs, labels)
+            watch.mark()
+            with precision.autocast():
+                logits = network(prepare(inputs))
+            loss: torch.Tensor = criterion(logits.float(), labels)
+            watch.mark()
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            watch.mark()
+            optimizer.step()
             schedule.step()
-            total += loss * len(labels)
-            seen += len(labels)
-            done = time.perf_counter()
+            watch.mark()
             step += 1
+            total += loss.detach() * len(labels)
+            seen += len(labels)
+            watch.end(step, number, loss.detach(), labels)
+            for done in watch.told():
+                for observer in observers:
+                    observer.on_step(done)
+            watch.start()
+        for done in watch.told(wait=True):
             for observer in observers:
-                observer.on_step(Step(step, len(labels), loaded - mark, done - loaded))
-            mark = time.perf_counter()
+                observer.on_step(done)
         if should_stop():
             break
         train_s = time.perf_counter() - began
@@ -142,8 +160,10 @@ def train(
             )
         for observer in observers:
             observer.on_phase("eval")
+        evaluating = time.perf_counter()
         result = evaluate(network, valid, criterion, prepare, precision)
-        epoch = Epoch(number, train_loss, result, seen / train_s, time.perf_counter() - began)
+        ended = time.perf_counter()
+        epoch = Epoch(number, began_at, train_loss, result, seen / train_s, ended - began, ended - evaluating)
         history.append(epoch)
         for observer in observers:
             observer.on_epoch(epoch)
@@ -157,23 +177,8 @@ def train(
     return Outcome(tuple(history), best, stopped=should_stop())
 
 
-def _step(
-    network: torch.nn.Module,
-    criterion: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
-    prepare: Callable[[torch.Tensor], torch.Tensor],
-    precision: Precision,
-    inputs: torch.Tensor,
-    labels: torch.Tensor,
-) -> torch.Tensor:
-    inputs, labels = inputs.to(precision.device, non_blocking=True), labels.to(precision.device, non_blocking=True)
-    with precision.autocast():
-        logits = network(prepare(inputs))
-    loss: torch.Tensor = criterion(logits.float(), labels)
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
-    return loss.detach()
+def _on(device: torch.device, *tensors: torch.Tensor) -> list[torch.Tensor]:
+    return [tensor.to(device, non_blocking=True) for tensor in tensors]
 
 
 def _optimizer(config: Config, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:

@@ -13,6 +13,7 @@ from classifier.config import Config
 from classifier.errors import InputError
 from classifier.evaluation import evaluate
 from classifier.images import Preprocessing, normalize
+from classifier.steps import Step
 from photographs import data_set
 
 SMALL = Preprocessing.for_size(32)
@@ -88,7 +89,7 @@ def test_stopping_from_outside(setting: Setting) -> None:
     class Counter(training.Observer):
         steps = 0
 
-        def on_step(self, step: training.Step) -> None:
+        def on_step(self, step: Step) -> None:
             self.steps += 1
 
     counter = Counter()

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 
 import psutil
 
-from classifier.training import Epoch, Observer, Step
+from classifier.steps import Step
+from classifier.training import Epoch, Observer
+from classifier.watch.collected import StepTime
 
 
 @dataclass
@@ -29,7 +31,7 @@ class Profiler(Observer):
     """An observer of training; `start` begins the sampling thread, `close` ends it."""
 
     interval_s: float = 0.5
-    steps: list[Step] = field(default_factory=list)
+    steps: list[StepTime] = field(default_factory=list)
     epochs: list[Epoch] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
     started_s: float = field(default_factory=time.perf_counter)
@@ -51,7 +53,10 @@ class Profiler(Observer):
     def on_step(self, step: Step) -> None:
         if self.first_step_s is None:
             self.first_step_s = time.perf_counter() - self.started_s
-        self.steps.append(step)
+        self.steps.append(
+            StepTime(step.number, step.epoch, step.images, step.began, step.wait_s, step.copy_s, step.forward_s,
+                     step.backward_s, step.optimizer_s)
+        )  # fmt: skip
 
     def on_epoch(self, epoch: Epoch) -> None:
         self.epochs.append(epoch)

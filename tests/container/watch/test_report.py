@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 
 from classifier.evaluation import Evaluation
-from classifier.training import Epoch, Step
+from classifier.steps import Step
+from classifier.training import Epoch
 from classifier.watch import report, rules
 from classifier.watch.profiler import Profiler
 
@@ -15,8 +16,10 @@ def test_values_that_are_no_numbers_do_not_break_the_page(tmp_path: Path) -> Non
     profiler = Profiler()
     for number, loss in enumerate((1.0, float("nan"), float("inf"), 0.5), 1):
         result = Evaluation(loss, 0.5, 1.0, torch.eye(2, dtype=torch.int64))
-        profiler.on_epoch(Epoch(number, loss, result, 10.0, 1.0))
-        profiler.on_step(Step(number, 8, 0.1, 0.2))
+        profiler.on_epoch(Epoch(number, 0.0, loss, result, 10.0, 1.0, 0.1))
+        profiler.on_step(
+            Step(number, 1, 8, 0.0, 0.1, 0.0, 0.2, 0.0, 0.0, torch.zeros(()), torch.zeros(8, dtype=torch.int64))
+        )
     summary = {
         "job": "<script>alert(1)</script>", "created": "now", "hardware": "CPU", "judged_split": "valid",
         "hyperparameters": {"model": "resnet18"},

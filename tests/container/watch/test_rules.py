@@ -3,16 +3,21 @@ from __future__ import annotations
 import torch
 
 from classifier.evaluation import Evaluation
-from classifier.training import Epoch, Step
+from classifier.training import Epoch
+from classifier.watch.collected import StepTime
 from classifier.watch.profiler import Sample
 from classifier.watch.rules import Finding, Run, judge
 
 
 def epochs(*losses: tuple[float, float]) -> list[Epoch]:
     return [
-        Epoch(i, train, Evaluation(valid, 0.5, 0.5, torch.eye(2, dtype=torch.int64)), 10.0, 1.0)
+        Epoch(i, 0.0, train, Evaluation(valid, 0.5, 0.5, torch.eye(2, dtype=torch.int64)), 10.0, 1.0, 0.1)
         for i, (train, valid) in enumerate(losses, 1)
     ]
+
+
+def step(number: int, wait_s: float, forward_s: float) -> StepTime:
+    return StepTime(number, 1, 8, 0.0, wait_s, 0.0, forward_s, 0.0, 0.0)
 
 
 def findings(run: Run) -> dict[str, Finding]:
@@ -22,7 +27,7 @@ def findings(run: Run) -> dict[str, Finding]:
 def test_a_healthy_run_fires_nothing() -> None:
     run = Run(
         epochs((1.0, 1.0), (0.8, 0.9), (0.6, 0.85)),
-        [Step(i, 8, 0.01, 0.1 + 0.001 * (i % 3)) for i in range(50)],
+        [step(i, 0.01, 0.1 + 0.001 * (i % 3)) for i in range(50)],
         [Sample(i / 2, 80.0, 1.0, 10**9, 0, 0) for i in range(20)],
         5.0,
     )
@@ -31,8 +36,8 @@ def test_a_healthy_run_fires_nothing() -> None:
 
 
 def test_each_rule_fires_where_it_should() -> None:
-    slow = [Step(i, 8, 0.1, 0.1) for i in range(40)]
-    slow[30] = Step(30, 8, 0.1, 9.0)
+    slow = [step(i, 0.1, 0.1) for i in range(40)]
+    slow[30] = step(30, 0.1, 9.0)
     run = Run(
         epochs((1.0, 1.0), (1.2, 1.0), (0.9, 1.2)),
         slow,

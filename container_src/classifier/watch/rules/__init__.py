@@ -11,7 +11,8 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from classifier.training import Epoch, Step
+from classifier.training import Epoch
+from classifier.watch.collected import StepTime
 from classifier.watch.profiler import Sample
 
 
@@ -20,7 +21,7 @@ class Run:
     """What the rules look at."""
 
     epochs: Sequence[Epoch]
-    steps: Sequence[Step]
+    steps: Sequence[StepTime]
     samples: Sequence[Sample]
     initialization_s: float
 
@@ -61,7 +62,7 @@ def overfit(run: Run, ratio: float = 0.1, patience: int = 1) -> Finding:
 
 def step_outlier(run: Run, deviations: float = 3.0, ignore: int = 10) -> Finding:
     """Fires at each step longer than the mean by `deviations` standard deviations, the first `ignore` left out."""
-    times = [s.data_s + s.compute_s for s in run.steps[ignore:]]
+    times = [s.seconds for s in run.steps[ignore:]]
     fired = 0
     if len(times) > 1:
         limit = statistics.fmean(times) + deviations * statistics.stdev(times)
@@ -74,7 +75,7 @@ def step_outlier(run: Run, deviations: float = 3.0, ignore: int = 10) -> Finding
 
 def dataloader(run: Run, share: float = 0.3) -> Finding:
     """Fires at each step that spent more than `share` of its time waiting for its photographs."""
-    fired = sum(s.data_s > share * (s.data_s + s.compute_s) for s in run.steps)
+    fired = sum(s.wait_s > share * s.seconds for s in run.steps)
     return Finding(
         "Dataloader", f"steps wait for data less than {share:.0%} of their time", len(run.steps), fired,
         "Raise workers, or store smaller photographs: decoding them is what the network waits for." if fired else "",

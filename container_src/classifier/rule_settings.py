@@ -1,0 +1,114 @@
+"""Every rule that judges a training run, once: what it looks at, its thresholds, its advice; and what the user set.
+
+The names and the thresholds are those of SageMaker Debugger's built-in rules and of its profiler report, which are
+closed to new accounts (docs.aws.amazon.com/sagemaker/latest/dg/debugger-built-in-rules.html and
+docs.aws.amazon.com/sagemaker/latest/dg/debugger-built-in-profiler-rules.html). Pure Python: the scripts check with it
+what they send.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from classifier.errors import InputError
+
+Severity = Literal["warning", "error", "off"]
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """One parameter of a rule; `low` and `high` are inclusive."""
+
+    default: float
+    low: float
+    high: float
+    help: str
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One rule. `what`: what is so while it does not fire. `advice`: what to change when it does."""
+
+    name: str
+    subject: Literal["model", "system"]
+    what: str
+    advice: str
+    source: str
+    thresholds: Mapping[str, Threshold] = field(default_factory=dict)
+    severity: Severity = "warning"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How one rule runs in this job."""
+
+    severity: Severity
+    parameters: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`rules`: every rule by its name. `stop_on`: those that end the job when they fire."""
+
+    rules: Mapping[str, Setting]
+    stop_on: frozenset[str] = frozenset()
+
+
+RULES: dict[str, Spec] = {spec.name: spec for spec in ()}
+
+
+def parse(rules: str, stop_on: str) -> Settings:
+    """The hyperparameters `rules` and `stop-on`.
+
+    `rules`: `NAME[:WORD[:WORD...]]` separated by `;`, each WORD `off`, `warning`, `error` or `threshold=number`, as in
+    `Overfit:ratio=0.2;DeadRelu:off;LossNotDecreasing:error`. `stop_on`: names separated by `,`.
+
+    Raises:
+        InputError: an unknown rule or threshold, or a threshold out of its range.
+    """
+    settings = {
+        name: Setting(spec.severity, {key: t.default for key, t in spec.thresholds.items()})
+        for name, spec in RULES.items()
+    }
+    for entry in filter(None, (part.strip() for part in rules.split(";"))):
+        name, *words = (word.strip() for word in entry.split(":"))
+        spec = RULES[_known("rules", name)]
+        severity, parameters = settings[name].severity, dict(settings[name].parameters)
+        for word in words:
+            key, equals, value = word.partition("=")
+            if word in ("off", "warning", "error"):
+                severity = word  # type: ignore[assignment]
+            elif equals and key in spec.thresholds:
+                parameters[key] = _number(name, key, spec.thresholds[key], value)
+            else:
+                known = ", ".join([*(f"{t}=NUMBER" for t in spec.thresholds), "off", "warning", "error"])
+                raise InputError(f"hyperparameter rules: {name} knows no {word!r}; it takes {known}")
+        settings[name] = Setting(severity, parameters)
+    stopping = frozenset(_known("stop-on", name) for part in stop_on.split(",") if (name := part.strip()))
+    for name in sorted(stopping):
+        if settings[name].severity == "off":
+            raise InputError(f"hyperparameter stop-on: {name} is turned off by the hyperparameter rules: take it out "
+                             f"of one of them")  # fmt: skip
+    return Settings(settings, stopping)
+
+
+def _known(hyperparameter: str, name: str) -> str:
+    if name not in RULES:
+        close = difflib.get_close_matches(name, RULES, 1, cutoff=0.5)
+        hint = f"did you mean {close[0]}?" if close else "known are: " + ", ".join(RULES)
+        raise InputError(f"hyperparameter {hyperparameter}: there is no rule {name!r}; {hint}")
+    return name
+
+
+def _number(rule: str, key: str, threshold: Threshold, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not threshold.low <= value <= threshold.high:
+        raise InputError(f"hyperparameter rules: {rule}:{key}={text} is not valid: it must be a number between "
+                         f"{threshold.low:g} and {threshold.high:g} ({threshold.help})")  # fmt: skip
+    return value
