@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from classifier.config import Config
+from classifier.config import FEATURES_DEPEND_ON, Config
 from classifier.fingerprint import fingerprint, is_photograph
 from orchestrate import follow, jobs, options, storage
 from orchestrate.channels import SPLITS, Weights
@@ -25,7 +25,7 @@ from orchestrate.session import Session
 
 DESCRIPTION = "features.json"
 # The hyperparameters that an `embed` job heeds.
-_OF_EMBED = ("model", "weights", "image-size", "augment", "views", "seed", "workers")
+_OF_EMBED = (*FEATURES_DEPEND_ON, "workers")
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,6 @@ def are_wanted(way: Way, fixed: Mapping[str, str], search: Search) -> bool:
 def key_of(data_fingerprint: str, fixed: Mapping[str, str], weights: Weights, image: str) -> Key:
     """Of the features that a search with these fixed hyperparameters needs."""
     config = Config.parse(fixed)
-    is_random = config.augment or config.weights == "none"
     file = PurePosixPath(weights.file).name if weights.file else None
     return Key(
         data_fingerprint=data_fingerprint,
@@ -78,7 +77,7 @@ def key_of(data_fingerprint: str, fixed: Mapping[str, str], weights: Weights, im
         image_size=config.image_size,
         augment=config.augment,
         views=config.stored_views,
-        seed=config.seed if is_random else None,
+        seed=config.stored_seed,
     )
 
 

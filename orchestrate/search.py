@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from classifier import search_space
-from classifier.config import Config
+from classifier.config import FEATURES_DEPEND_ON, Config
 from orchestrate import ranges
 from orchestrate.errors import InputError
 from orchestrate.ranges import Range
@@ -108,10 +108,8 @@ def is_frozen(fixed: Mapping[str, str], search: Search) -> bool:
 
 def features_differ_by(fixed: Mapping[str, str], search: Search) -> list[str]:
     """The varied hyperparameters on which a frozen backbone's features depend."""
-    config = Config.parse(fixed)
-    names = ["model", "weights", "image-size", "augment", "views"]
-    is_random = config.augment or config.weights == "none" or search.varies("augment") or search.varies("weights")
-    return [name for name in names + (["seed"] if is_random else []) if search.varies(name)]
+    is_random = Config.parse(fixed).stored_seed is not None or search.varies("augment") or search.varies("weights")
+    return [name for name in FEATURES_DEPEND_ON if search.varies(name) and (name != "seed" or is_random)]
 
 
 def to_hyperparameter(search: Search) -> str:
