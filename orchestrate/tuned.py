@@ -7,23 +7,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from classifier.search_space import OF_THE_JOB
 from orchestrate import follow, options, storage
 from orchestrate.console import Console
 from orchestrate.errors import InputError
 from orchestrate.features import Features
 from orchestrate.session import Session
-
-# Hyperparameters of a search that its best trial does not pass on.
-_OF_THE_JOB = ("mode", "search", "data-fingerprint")
-
-
-@dataclass(frozen=True)
-class Embedding:
-    """The job that computed the features of a search's trials; `seconds` is 0 for one of an earlier search."""
-
-    uri: str
-    training_job: str | None
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -31,8 +20,8 @@ class Tuned:
     """A search that has ended.
 
     `direction`: Maximize or Minimize. `hyperparameters`: all of the best trial, those that were fixed included.
-    `seconds`: from the search's beginning to its end, the embedding left out that was a job of its own. `folder`: the
-    URI under which everything of it lies.
+    `seconds`: from the search's beginning to its end, the embedding left out that was a job of its own. `features`:
+    those of the trials, where they came from a job of their own. `folder`: the URI under which everything of it lies.
     """
 
     name: str
@@ -44,7 +33,7 @@ class Tuned:
     seconds: float
     instance_type: str
     in_one_job: bool
-    embedding: Embedding | None
+    features: Features | None
     folder: str
 
     @property
@@ -70,7 +59,7 @@ def of_trials(
     made = _noted(session, folder).get("features")
     tuned = Tuned(
         name, objective, direction, tuple(trials), best, passed_on({**static, **best.hyperparameters}), seconds,
-        instance_type, in_one_job, Embedding(**made) if made else None, folder,
+        instance_type, in_one_job, Features(**made) if made else None, folder,
     )  # fmt: skip
     session.storage.write(json.dumps(document(tuned), indent=2).encode(), tuned.best_json)
     return tuned
@@ -79,7 +68,7 @@ def of_trials(
 def passed_on(hyperparameters: Mapping[str, str]) -> dict[str, str]:
     """Those that a training takes over: neither SageMaker's own (`_tuning_objective_metric`) nor the search's."""
     return {
-        name: value for name, value in hyperparameters.items() if not name.startswith("_") and name not in _OF_THE_JOB
+        name: value for name, value in hyperparameters.items() if not name.startswith("_") and name not in OF_THE_JOB
     }
 
 
@@ -142,7 +131,7 @@ def document(tuned: Tuned) -> dict[str, Any]:
         "best": {"training_job": tuned.best.name, "trial": tuned.best.number, "objective": tuned.best.objective,
                  "hyperparameters": tuned.hyperparameters},
         "seconds": tuned.seconds,
-        "features": asdict(tuned.embedding) if tuned.embedding else None,
+        "features": asdict(tuned.features) if tuned.features else None,
         "trials": [asdict(trial) for trial in tuned.trials],
     }  # fmt: skip
 

@@ -40,7 +40,7 @@ def render(found: Tuned, usd_per_hour: float | None) -> str:
         for metric in (found.objective, other, "train:loss")
     ]
     axes, lines = tuning_charts.parallel_coordinates(found.trials, found.best, found.objective, found.direction)
-    embedding_s = found.embedding.seconds if found.embedding else 0.0
+    features_s = found.features.seconds if found.features else 0
     # One job is paid for as a whole, start-up and embedding included; trials are jobs of their own.
     trials_s = sum(trial.seconds or 0.0 for trial in found.trials)
     return templates.get_template("tuning_page.html.j2").render(
@@ -51,10 +51,10 @@ def render(found: Tuned, usd_per_hour: float | None) -> str:
         shares=importance.of(found.trials), fewest=importance.FEWEST,
         names=sorted({name for trial in found.trials for name in trial.hyperparameters}),
         longest=max((trial.seconds or 0.0 for trial in found.trials), default=0.0) or 1.0,
-        embedding_s=embedding_s, whole_s=found.seconds + embedding_s,
+        features_s=features_s, whole_s=found.seconds + features_s,
         usd_per_hour=usd_per_hour, basis=pricing.BASIS,
         whole_usd=None if usd_per_hour is None else
-        ((found.seconds if found.in_one_job else trials_s) + embedding_s) / 3600 * usd_per_hour,
+        ((found.seconds if found.in_one_job else trials_s) + features_s) / 3600 * usd_per_hour,
         failed=[trial for trial in found.trials if trial.failure],
         width=tuning_charts.WIDTH, height=tuning_charts.HEIGHT,
     )  # fmt: skip

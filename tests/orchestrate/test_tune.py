@@ -35,12 +35,12 @@ def test_features_are_computed_once_and_trials_read_nothing_else(
 ) -> None:
     name = jobs.unique_name("tune")
     found = tune.tune(local, out, name, inputs, {}, MACHINE, SPACE, Way())
-    assert found.embedding and found.embedding.training_job
-    assert local.storage.size(storage.join(found.embedding.uri, "features.json"))
+    assert found.features and found.features.training_job
+    assert local.storage.size(storage.join(found.features.uri, "features.json"))
     client = local.client("sagemaker")
     trial = client.describe_training_job(TrainingJobName=found.best.name)
     (channel,) = trial["InputDataConfig"]
-    assert (channel["ChannelName"], channel["DataSource"]["S3DataSource"]["S3Uri"]) == ("features", found.embedding.uri)
+    assert (channel["ChannelName"], channel["DataSource"]["S3DataSource"]["S3Uri"]) == ("features", found.features.uri)
     assert trial["HyperParameters"]["data-fingerprint"] == features.fingerprint_of(local, inputs)
     assert found.best.curve[-1]["valid:accuracy"] == found.best.objective
 
@@ -52,10 +52,10 @@ def test_features_are_computed_once_and_trials_read_nothing_else(
 
     capsys.readouterr()
     second = tune.tune(local, out, jobs.unique_name("tune"), inputs, {}, MACHINE, SPACE, Way())
-    assert f"features reused: {found.embedding.uri}" in capsys.readouterr().err
-    assert second.embedding and (second.embedding.uri, second.embedding.seconds) == (found.embedding.uri, 0)
+    assert f"features reused: {found.features.uri}" in capsys.readouterr().err
+    assert second.features and (second.features.uri, second.features.seconds) == (found.features.uri, 0)
     third = tune.tune(local, out, jobs.unique_name("tune"), inputs, {}, MACHINE, SPACE, Way(in_one_job=True))
-    assert third.embedding and third.embedding.uri == found.embedding.uri
+    assert third.features and third.features.uri == found.features.uri
 
 
 def test_features_that_were_named_are_compared_before_anything_starts(
@@ -77,7 +77,7 @@ def test_features_that_were_named_are_compared_before_anything_starts(
         tune.tune(local, out, "x", inputs, {}, MACHINE, SPACE, Way(features=tmp_path.as_uri()))
     assert training_jobs(local) == before
     found = tune.tune(local, out, jobs.unique_name("tune"), inputs, {}, MACHINE, SPACE, Way(features=made.uri))
-    assert found.embedding and found.embedding.uri == made.uri
+    assert found.features and found.features.uri == made.uri
 
 
 def test_all_trials_in_one_job(

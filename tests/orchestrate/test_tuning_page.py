@@ -9,8 +9,9 @@ from xml.etree import ElementTree
 import pytest
 
 from orchestrate import curves, importance, scales, tuning_page
+from orchestrate.features import Features
 from orchestrate.follow import Trial
-from orchestrate.tuned import Embedding, Tuned
+from orchestrate.tuned import Tuned
 
 
 def trial(number: int, rate: float, objective: float | None, **more: object) -> Trial:
@@ -27,7 +28,7 @@ def trial(number: int, rate: float, objective: float | None, **more: object) -> 
 def search(*trials: Trial, best: int = 0) -> Tuned:
     return Tuned(
         "rex", "valid:accuracy", "Maximize", trials, trials[best], {}, 90.0, "ml.m5.xlarge", False,
-        Embedding("s3://bucket/features", "embed", 30.0), "s3://bucket/rex",
+        Features("s3://bucket/features", "embed", 30), "s3://bucket/rex",
     )  # fmt: skip
 
 
