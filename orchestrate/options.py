@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from classifier import config
+from classifier.search_space import OF_THE_JOB
 from orchestrate import console, session
 from orchestrate.channels import Weights, add_weights_argument, parse_weights
 from orchestrate.console import Console
@@ -20,7 +21,7 @@ DEFAULT_MAX_RUNTIME_S = 4 * 3600
 # Around the following of a job: the command that comes back to it, its name, what stops it.
 Guard = Callable[[str, str, Callable[[], object]], AbstractContextManager[None]]
 # Hyperparameters that the scripts set themselves.
-_OURS = ("--mode", "--search", "--data-fingerprint")
+_OURS = tuple(f"--{name}" for name in OF_THE_JOB)
 
 
 def unguarded(again: str, name: str, stop: Callable[[], object]) -> AbstractContextManager[None]:

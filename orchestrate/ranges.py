@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from classifier import config
+from classifier.search_space import NOT_VARIED
 from orchestrate.errors import InputError
 
 DEFAULTS = ("learning-rate=0.001:0.1:log", "batch-size=16,32,64,128,256", "epochs=2:10")
 # A whole network takes smaller steps than a head on fixed features: from 0.01 on adamw hardly learns.
 WHOLE_NETWORK = ("learning-rate=0.0003:0.01:log", "batch-size=16,32,64", "epochs=4:10")
 _FORM = "give NAME=low:high, NAME=low:high:log or NAME=a,b,c"
-_OF_THE_JOB = ("mode", "search", "data-fingerprint")
 _MOST_VALUES = 30  # SageMaker's limit for one categorical range
 
 
@@ -41,11 +42,15 @@ def parse(text: str) -> Range:
     name = name.strip()
     if not equals or not body.strip():
         raise InputError(f"the range {text!r} cannot be read: {_FORM}")
-    if name not in config.hyperparameters():
-        config.Config.parse({name: body})  # says what is known
-    if name in _OF_THE_JOB:
+    known = config.hyperparameters()
+    if name not in known:
+        may = [other for other in known if other not in NOT_VARIED]
+        close = difflib.get_close_matches(name, may, 1)
+        hint = f"did you mean {close[0]!r}?" if close else "a search may vary " + ", ".join(may)
+        raise InputError(f"--range {text}: there is no hyperparameter {name!r}: {hint}")
+    if name in NOT_VARIED:
         raise InputError(f"{name} cannot be varied: it says what the job does, not what a trial is")
-    kind = str(config.hyperparameters()[name].type)
+    kind = str(known[name].type)
     return _interval(name, kind, body) if ":" in body else _categorical(name, body)
 
 
@@ -92,7 +97,7 @@ def _interval(name: str, kind: str, body: str) -> Range:
     if kind not in ("int", "float"):
         raise InputError(f"{name} has no low and high: give the values to try, --range {name}=a,b")
     for value in (low, high):
-        config.Config.parse({name: value})
+        _check(name, body, value)
     if not float(low) < float(high):
         raise InputError(f"the range {name}={body} is empty: {low} is not below {high}")
     if scale == ["log"] and float(low) <= 0:
@@ -107,5 +112,13 @@ def _categorical(name: str, body: str) -> Range:
     if len(values) > _MOST_VALUES or len(set(values)) < len(values):
         raise InputError(f"the range {name}={body} needs 2 to {_MOST_VALUES} values, each once")
     for value in values:
-        config.Config.parse({name: value})
+        _check(name, body, value)
     return Range(name, "Categorical", values=values)
+
+
+def _check(name: str, body: str, value: str) -> None:
+    """Raises InputError, which tells the range, when the hyperparameter may not have this value."""
+    try:
+        config.Config.parse({name: value})
+    except InputError as error:
+        raise InputError(f"--range {name}={body}: {error}") from None
