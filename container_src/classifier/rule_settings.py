@@ -57,7 +57,8 @@ class Settings:
     stop_on: frozenset[str] = frozenset()
 
 
-RULES: dict[str, Spec] = {spec.name: spec for spec in ()}
+_SPECS: tuple[Spec, ...] = ()
+RULES: dict[str, Spec] = {spec.name: spec for spec in _SPECS}
 
 
 def parse(rules: str, stop_on: str) -> Settings:

@@ -113,5 +113,5 @@ class Stopwatch:
         if not self._cuda:
             return _HostMark()
         event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-        event.record()
+        event.record()  # type: ignore[no-untyped-call]
         return event
