@@ -38,9 +38,9 @@ class Span(NamedTuple):
 
 
 class Gpu(NamedTuple):
-    """One reading of one GPU: percent, bytes, degrees Celsius, watts."""
+    """One reading of one GPU, counted from 0: percent, bytes, degrees Celsius, watts."""
 
-    index: int
+    number: int
     utilization: float
     memory_bytes: int
     memory_total: int
