@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from classifier.atomic import replacing
 from classifier.config import MODELS
 from classifier.errors import InputError
 from classifier.preprocessing import Preprocessing
@@ -51,11 +52,9 @@ def write(
     from safetensors.torch import save_file
 
     directory.mkdir(parents=True, exist_ok=True)
-    partial = directory / (WEIGHTS + ".partial")
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, partial)
-    partial.chmod(0o644)  # safetensors makes it 0600; `serve` may run as another user
-    digest = _sha256(partial)
-    partial.replace(directory / WEIGHTS)
+    with replacing(directory / WEIGHTS) as file:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, file)
+        digest = _sha256(file)
     description = {
         "format": FORMAT,
         "model": model,
@@ -65,9 +64,8 @@ def write(
         "weights_sha256": digest,
         "provenance": dict(provenance),
     }
-    partial = directory / (DESCRIPTION + ".partial")
-    partial.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
-    partial.replace(directory / DESCRIPTION)
+    with replacing(directory / DESCRIPTION) as file:
+        file.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 
 
 def read(directory: Path) -> Artifact:

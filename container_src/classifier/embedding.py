@@ -21,6 +21,7 @@ import torch
 from safetensors.torch import save, save_file
 
 from classifier import data, features, material, network
+from classifier.atomic import replacing
 from classifier.config import Config
 from classifier.errors import InputError
 from classifier.extraction import Batch, Forward, on_cores, on_gpu
@@ -175,11 +176,8 @@ class _Pass:
 
     def _save(self, shard: Shard, split: Split, suffix: str = "") -> None:
         told = {"key": self._key.digest, "sha256": features.checksum(split)}
-        path = self._folder / (shard.file + suffix)
-        partial = path.with_suffix(".writing")
-        save_file({"vectors": split.vectors, "labels": split.labels}, partial, told)
-        partial.chmod(0o644)  # safetensors makes it 0600; who reads it may be another user
-        partial.replace(path)
+        with replacing(self._folder / (shard.file + suffix)) as file:
+            save_file({"vectors": split.vectors, "labels": split.labels}, file, told)
         if not suffix:
             (self._folder / f"{shard.file}.partial").unlink(missing_ok=True)
 
@@ -196,7 +194,8 @@ def _describe(
     shards: Mapping[str, list[list[Shard]]], dimension: int, job: Job, precision: Precision, backbone: bytes,
 ) -> None:  # fmt: skip
     """The backbone and the description, which comes last: a folder that has one is complete."""
-    _write(folder / features.BACKBONE, backbone)
+    with replacing(folder / features.BACKBONE) as file:
+        file.write_bytes(backbone)
     description = {
         "version": features.VERSION,
         "key": key.to_dict(),
@@ -215,10 +214,5 @@ def _describe(
             "hardware": f"{precision}, {os.cpu_count()} CPUs, {job.hosts} hosts",
         },
     }
-    _write(folder / features.DESCRIPTION, (json.dumps(description, indent=2) + "\n").encode())
-
-
-def _write(path: Path, content: bytes) -> None:
-    partial = path.with_suffix(".writing")
-    partial.write_bytes(content)
-    partial.replace(path)
+    with replacing(folder / features.DESCRIPTION) as file:
+        file.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")

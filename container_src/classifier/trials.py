@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from safetensors.torch import load, save
+from safetensors.torch import load_file, save_file
 
+from classifier.atomic import replacing
 from classifier.config import Config
 from classifier.job import Job
 from classifier.search_space import Search
@@ -63,16 +64,15 @@ class Record:
         if trial.objective is not None and (self.best is None or self._better(trial.objective)):
             self.best = trial
             if state is not None:
-                partial = self._weights.with_suffix(".writing")
-                partial.write_bytes(save({name: tensor.cpu().contiguous() for name, tensor in state.items()}))
-                partial.replace(self._weights)
+                with replacing(self._weights) as file:
+                    save_file({name: tensor.cpu().contiguous() for name, tensor in state.items()}, file)
         # After the weights: a trial that is in the log is not run again, and its weights must be there.
         with self._log.open("a", encoding="utf-8") as log:
             log.write(json.dumps(asdict(trial)) + "\n")
 
     def state(self) -> dict[str, torch.Tensor]:
         """The weights of the best trial's network."""
-        return load(self._weights.read_bytes())
+        return load_file(self._weights)
 
     def write(self, embed_seconds: float) -> None:
         """`trials.json` among the job's output."""
@@ -84,9 +84,8 @@ class Record:
             "best": self.best.number if self.best else None,
             "embed_seconds": embed_seconds,
         }
-        partial = self._output / f"{FILE}.partial"
-        partial.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-        partial.replace(self._output / FILE)
+        with replacing(self._output / FILE) as file:
+            file.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
     def _better(self, objective: float) -> bool:
         assert self.best and self.best.objective is not None

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from classifier import artifact, network
+from classifier.atomic import replacing
 from classifier.errors import InputError
 from classifier.images import Preprocessing
 
@@ -76,3 +77,16 @@ def test_reading_needs_no_torch(written: Path) -> None:
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_file_takes_its_place_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "model.json"
+    path.write_text("before")
+    with pytest.raises(OSError, match="full"), replacing(path) as file:
+        file.write_text("half")
+        raise OSError("the disk is full")
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("model.json", "before")]
+    with replacing(path) as file:
+        file.write_text("whole")
+        assert path.read_text() == "before"
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("model.json", "whole")]
