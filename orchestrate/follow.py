@@ -161,7 +161,8 @@ def tuning(session: Session, name: str, console: Console) -> tuple[Any, list[Tri
                     over[trial.name] = replace(trial, curve=curves.read(lines))
                     top = best(list(over.values()), goal.type)
                     console.say(f"{trial}" + (f"  (best {goal.metric_name}={top.objective:.4f})" if top else ""))
-                    if top is None and trial.status == "Completed" and len(over) == 1:
+                    silent = [t for t in over.values() if t.status == "Completed" and t.objective is None]
+                    if top is None and silent == [over[trial.name]]:
                         console.say(f"trial {trial.number} ended well and its log never told {goal.metric_name}: if "
                                     f"none ever does, the search finds nothing; stop it with "
                                     f"python orchestrate/clean.py {session.flags} {name}")  # fmt: skip
