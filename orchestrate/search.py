@@ -21,6 +21,7 @@ CACHING = ("auto", "on", "off")
 # Epochs that Hyperband may spend on a trial where no option says so: the most of the usual range.
 _HYPERBAND_EPOCHS = "10"
 _MOST_TRIALS, _MOST_PARALLEL, _MOST_PARENTS, _MOST_KEEP_ALIVE_S = 750, 100, 5, 3600
+_MOST_CHARACTERS = 2500  # SageMaker's limit for the value of a hyperparameter
 
 
 @dataclass(frozen=True)
@@ -116,18 +117,26 @@ def to_hyperparameter(search: Search) -> str:
     """The hyperparameter `search` of a job that runs all trials.
 
     Raises:
-        InputError: what the container itself would say to it.
+        InputError: what the container itself would say to it; longer than a hyperparameter may be.
     """
     items = [
         {"name": r.name, "kind": r.kind, "values": list(r.values)} if r.values
         else {"name": r.name, "kind": r.kind, "low": _number(r.low), "high": _number(r.high), "log": r.log}
         for r in search.ranges
     ]  # fmt: skip
-    text = json.dumps({
+    asked = {
         "strategy": search.strategy, "trials": search.trials, "objective": search.objective,
         "early_stopping": search.early_stopping, "seed": search.seed, "ranges": items,
-    })  # fmt: skip
+    }  # fmt: skip
+    text = json.dumps(asked, separators=(",", ":"))
     search_space.parse(Config(mode="search", search=text))
+    if len(text) > _MOST_CHARACTERS:
+        longest = max(search.ranges, key=lambda r: len(str(r)))
+        raise InputError(
+            f"--in-one-job sends the ranges as one hyperparameter, and these take {len(text):,} characters of the "
+            f"{_MOST_CHARACTERS:,} that SageMaker allows: give fewer values (the longest is --range {longest.name}), "
+            f"low:high in place of a list, or leave --in-one-job out"
+        )
     return text
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 import pytest
 
@@ -131,4 +130,18 @@ def test_the_container_reads_what_is_sent_for_one_job() -> None:
         "learning-rate": (0.001, 0.1, True, ()), "epochs": (2, 4, False, ()),
         "batch-size": (0, 0, False, ("16", "32", "64", "128", "256")),
     }  # fmt: skip
-    assert len(json.dumps(search.to_hyperparameter(space))) < 2500, "SageMaker's limit for a hyperparameter"
+
+
+def test_a_search_that_is_too_long_for_a_hyperparameter() -> None:
+    """SageMaker takes 2,500 characters; the message tells what to shorten."""
+
+    def lists(characters: int) -> list[str]:
+        numbers = ",".join(f"0.1{i:0{characters - 3}}" for i in range(30))
+        return [f"--range={name}={numbers}" for name in ("learning-rate", "weight-decay", "label-smoothing")]
+
+    with pytest.raises(InputError, match=r"of the 2,500 that SageMaker allows: .*--range label-smoothing") as refused:
+        asked("--in-one-job", *lists(24))
+    assert "or leave --in-one-job out" in str(refused.value)
+    asked(*lists(24))  # a job a trial has its ranges in the request
+    space, _, _ = asked("--in-one-job", *lists(19))
+    assert 2350 < len(search.to_hyperparameter(space)) <= 2500
