@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import Any, NoReturn
 
 from classifier import config
 from classifier.search_space import OF_THE_JOB
@@ -31,12 +31,20 @@ def unguarded(again: str, name: str, stop: Callable[[], object]) -> AbstractCont
 
 def parser(doc: str | None) -> argparse.ArgumentParser:
     """A script's parser: its docstring is the help; no abbreviations, so that new options break no command."""
-    made = argparse.ArgumentParser(
+    made = _Parser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
         conflict_handler="resolve",
     )  # fmt: skip
     session.add_arguments(made)
     return made
+
+
+class _Parser(argparse.ArgumentParser):
+    """Tells what is wrong in one sentence; argparse's own puts the usage of forty lines before it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit code 2, as for all that is given wrong."""
+        self.exit(2, f"error: {message}; see {self.prog} --help\n")
 
 
 def add_run(made: argparse.ArgumentParser, json: bool = True) -> None:
