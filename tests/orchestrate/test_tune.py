@@ -140,6 +140,12 @@ def test_an_objective_that_the_log_never_tells_is_told_after_the_first_trial(
     assert "its log never told valid:accuracy" in lines[first + 1]
     assert sum("never told" in line for line in lines) == 1
 
+    # Of these two one fails, whichever comes first, and the other one is the first that ends well.
+    space = Search((ranges.parse("weight-decay=0,1"),), trials=2, strategy="grid")
+    with pytest.raises(JobFailed, match="ended .*: the bowl is empty"):
+        tune.tune(local, out, jobs.unique_name("tune"), inputs, {"label-smoothing": "0.8"}, MACHINE, space)
+    assert capsys.readouterr().err.count("ended well and its log never told valid:accuracy") == 1
+
 
 @pytest.mark.parametrize("answer", ["y\n", "\x03"])
 def test_interrupted_at_a_terminal(container: Path, data: Path, tmp_path: Path, answer: str) -> None:
