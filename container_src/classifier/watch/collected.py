@@ -29,7 +29,7 @@ class StepTime(NamedTuple):
 
 
 class Span(NamedTuple):
-    """What training did beside its steps: `initialization`, `evaluation`, `checkpoint`."""
+    """What training did beside its steps: `initialization` (until the first epoch), `evaluation`, `checkpoint`."""
 
     name: str
     epoch: int
@@ -50,7 +50,8 @@ class Gpu(NamedTuple):
 
 class Sample(NamedTuple):
     """One reading of the machine. `cpu`: percent busy of each core that the job may use; `iowait`: percent of all of
-    them. `memory_bytes`: resident, of this process and its children. The rest: bytes a second of the whole machine."""
+    them. `memory_bytes`: resident, of this process and its children. The rest: bytes a second of the whole machine,
+    without its loopback; NaN: it could not be read."""
 
     at: float
     cpu: tuple[float, ...]
