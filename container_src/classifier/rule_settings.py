@@ -10,35 +10,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
 
+from classifier import system_rule_specs
 from classifier.errors import InputError
-
-Severity = Literal["warning", "error", "off"]
-
-
-@dataclass(frozen=True)
-class Threshold:
-    """One parameter of a rule; `low` and `high` are inclusive."""
-
-    default: float
-    low: float
-    high: float
-    help: str
-
-
-@dataclass(frozen=True)
-class Spec:
-    """One rule. `what`: what is so while it does not fire. `advice`: what to change when it does."""
-
-    name: str
-    subject: Literal["model", "system"]
-    what: str
-    advice: str
-    source: str
-    thresholds: Mapping[str, Threshold] = field(default_factory=dict)
-    severity: Severity = "warning"
+from classifier.rule_spec import Severity, Spec, Threshold
 
 
 @dataclass(frozen=True)
@@ -57,8 +33,7 @@ class Settings:
     stop_on: frozenset[str] = frozenset()
 
 
-_SPECS: tuple[Spec, ...] = ()
-RULES: dict[str, Spec] = {spec.name: spec for spec in _SPECS}
+RULES: dict[str, Spec] = {spec.name: spec for spec in system_rule_specs.SPECS}
 
 
 def parse(rules: str, stop_on: str) -> Settings:
