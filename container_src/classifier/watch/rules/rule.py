@@ -26,7 +26,8 @@ class Firing(NamedTuple):
 class Finding:
     """What a rule has to say. `points`: how many data points it saw; `fired`: at how many of them it fired.
 
-    `unseen`: why it saw nothing, where that is so. `severity`: `warning` or `error`.
+    `unseen`: why it saw nothing, where that is so. `severity`: `warning` or `error`. `summary`: what it saw, in
+    numbers, whether it fired or not.
     """
 
     rule: str
@@ -40,6 +41,7 @@ class Finding:
     fired: int
     firings: tuple[Firing, ...]
     unseen: str = ""
+    summary: str = ""
 
 
 class Rule:
@@ -70,6 +72,10 @@ class Rule:
     def on_end(self) -> None:
         """After the last of them, however the run ended."""
 
+    def summary(self) -> str:
+        """What was seen so far, in numbers: for rules that are read also where they do not fire."""
+        return ""
+
     def saw(self, fires: bool, detail: str = "", *, at: float, step: int = 0, epoch: int = 0) -> None:
         """One data point, and whether it is one to fire at; `detail`: what was seen, with its number."""
         self.points += 1
@@ -86,5 +92,5 @@ class Rule:
         return Finding(
             self.spec.name, self.spec.subject, self.setting.severity, self.spec.what, self.spec.advice,
             self.spec.source, dict(self.setting.parameters), self.points, self.fired, tuple(self.firings),
-            "" if self.points else self.unseen or "the run was too short",
+            "" if self.points else self.unseen or "the run was too short", self.summary(),
         )  # fmt: skip

@@ -1,0 +1,287 @@
+"""Rules on the readings of the machine."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import statistics
+from collections import defaultdict, deque
+from collections.abc import Callable, Sequence
+
+from classifier.rule_settings import Setting
+from classifier.watch.collected import Collected, Sample
+from classifier.watch.rules.percents import Percents
+from classifier.watch.rules.rule import Firing, Rule
+
+NO_GPU = "this machine has no GPU that could be watched"
+# Averages over as many readings as `window` says, and over that many times as many: a leak may be slow.
+_SCALES = (1, 8, 64)
+Tell = Callable[[Rule, Firing], None]
+
+
+class _OnReadings(Rule):
+    """Override `collect`, which sees every reading, and `judge`, which sees those after the first `patience`."""
+
+    def __init__(self, setting: Setting, tell: Tell = lambda rule, firing: None) -> None:
+        super().__init__(setting, tell)
+        self._readings = 0
+
+    def on_sample(self, sample: Sample) -> None:
+        self._readings += 1
+        self.collect(sample)
+        if self._readings > self["patience"]:
+            self.judge(sample)
+
+    def collect(self, sample: Sample) -> None: ...
+
+    def judge(self, sample: Sample) -> None: ...
+
+
+class LowGPUUtilization(_OnReadings):
+    """Fires for each GPU at each reading while, of the last `window`, the 95th percentile is low, or the 5th is though
+    the 95th is not."""
+
+    def __init__(self, setting: Setting, tell: Tell = lambda rule, firing: None) -> None:
+        super().__init__(setting, tell)
+        self.unseen = NO_GPU
+        self._windows: defaultdict[int, deque[float]] = defaultdict(lambda: deque(maxlen=int(self["window"])))
+
+    def collect(self, sample: Sample) -> None:
+        for gpu in sample.gpus:
+            self.unseen = ""
+            self._windows[gpu.number].append(gpu.utilization)
+
+    def judge(self, sample: Sample) -> None:
+        for index, window in self._windows.items():
+            percents = Percents(window)
+            if not percents.total:
+                continue
+            p95, p5 = percents.percentile(95), percents.percentile(5)
+            low = p95 < self["threshold_p95"]
+            how = f"95 % of the readings are at {p95} % or below" if low else f"{p95} % at times and {p5} % at others"
+            self.saw(low or p5 < self["threshold_p5"], f"GPU {index}: {how}", at=sample.at)
+
+
+class LoadBalancing(_OnReadings):
+    """Fires at each reading while the distributions of two GPUs' utilization are apart; and at the end, where ranks
+    take unequally long until their gradients are there: from then on they wait for each other."""
+
+    def __init__(self, setting: Setting, tell: Tell = lambda rule, firing: None) -> None:
+        super().__init__(setting, tell)
+        self.unseen = "there was one GPU or none, and one rank"
+        self._utilization: defaultdict[int, Percents] = defaultdict(Percents)
+
+    def collect(self, sample: Sample) -> None:
+        for gpu in sample.gpus:
+            self._utilization[gpu.number].add(gpu.utilization)
+        if len(sample.gpus) > 1:
+            self.unseen = ""
+
+    def judge(self, sample: Sample) -> None:
+        pairs = itertools.combinations([(i, p) for i, p in self._utilization.items() if p.total], 2)
+        apart = [(a.distance(b), i, j) for (i, a), (j, b) in pairs]
+        if apart:
+            distance, i, j = max(apart)
+            detail = f"the utilizations of GPU {i} and GPU {j} differ by {distance:.0%} on average"
+            self.saw(distance > self["threshold"], detail, at=sample.at)
+
+    def on_ranks(self, ranks: Sequence[Collected]) -> None:
+        """Once, at the end: all ranks' steps."""
+        took = {
+            rank.rank: statistics.fmean(step.wait_s + step.copy_s + step.forward_s for step in rank.steps)
+            for rank in ranks
+            if rank.steps
+        }
+        if len(took) < 2:
+            return
+        slow, fast = max(took, key=took.__getitem__), min(took, key=took.__getitem__)
+        distance = 1 - took[fast] / took[slow] if took[slow] else 0.0
+        detail = (f"rank {slow} takes {took[slow]:.3f} s from the start of a step to its loss, rank {fast} "
+                  f"{took[fast]:.3f} s")  # fmt: skip
+        last = max(step for rank in ranks for step in rank.steps)
+        self.saw(distance > self["threshold"], detail, at=last.began, step=last.number, epoch=last.epoch)
+
+
+class BatchSize(_OnReadings):
+    """Fires at each reading while, of the last `window`, CPUs, GPUs and their memory all are little used."""
+
+    def __init__(self, setting: Setting, tell: Tell = lambda rule, firing: None) -> None:
+        super().__init__(setting, tell)
+        self.unseen = NO_GPU
+        self._used: deque[tuple[float, float, float]] = deque(maxlen=int(self["window"]))
+
+    def collect(self, sample: Sample) -> None:
+        if sample.gpus:
+            self.unseen = ""
+            utilization, memory = (
+                _busiest(sample),
+                max(100 * g.memory_bytes / max(g.memory_total, 1) for g in sample.gpus),
+            )
+            self._used.append((_cpu(sample), utilization, memory))
+
+    def judge(self, sample: Sample) -> None:
+        series = [Percents(values) for values in zip(*self._used, strict=True)]
+        if not series or not all(percents.total for percents in series):
+            return
+        cpu, gpu, memory = (percents.percentile(95) for percents in series)
+        little = (
+            cpu < self["cpu_threshold_p95"]
+            and gpu < self["gpu_threshold_p95"]
+            and memory < self["gpu_memory_threshold_p95"]
+        )
+        detail = f"95 % of the readings are at most {cpu} % of the CPUs, {gpu} % of the GPU, {memory} % of its memory"
+        self.saw(little, detail, at=sample.at)
+
+
+class _Bottleneck(_OnReadings):
+    """Fires at each reading that is a bottleneck while more than `threshold` percent of them are."""
+
+    def __init__(self, setting: Setting, tell: Tell = lambda rule, firing: None) -> None:
+        super().__init__(setting, tell)
+        self._bottlenecks = 0
+
+    def judge(self, sample: Sample) -> None:
+        found = self.bottleneck(sample)
+        if found is None:
+            return
+        self._bottlenecks += bool(found)
+        share = 100 * self._bottlenecks / (self.points + 1)
+        detail = f"{found}; so it was in {share:.0f} % of the readings"
+        self.saw(bool(found) and share > self["threshold"], detail, at=sample.at)
+
+    def bottleneck(self, sample: Sample) -> str | None:
+        """What it is; an empty text where there is none, None where the reading says nothing."""
+        raise NotImplementedError
+
+    def standing(self, sample: Sample) -> bool:
+        """Whether every GPU does (almost) nothing; a GPU that could not be read may be busy."""
+        return all(gpu.utilization < self["gpu_threshold"] for gpu in sample.gpus)
+
+
+class CPUBottleneck(_Bottleneck):
+    """The GPUs stand still while the CPUs are busy."""
+
+    def bottleneck(self, sample: Sample) -> str | None:
+        if not sample.gpus:
+            self.unseen = NO_GPU
+            return None
+        cpu = _cpu(sample)
+        if not (cpu > self["cpu_threshold"] and self.standing(sample)):
+            return ""
+        return f"CPUs at {cpu:.0f} %, the busiest GPU at {_busiest(sample):.0f} %"
+
+
+class IOBottleneck(_Bottleneck):
+    """The GPUs, where there are some, stand still while the CPUs wait for a disk."""
+
+    def bottleneck(self, sample: Sample) -> str | None:
+        if not math.isfinite(sample.iowait):
+            self.unseen = "the time spent waiting for disks could not be read"
+            return None
+        if not (sample.iowait > self["io_threshold"] and self.standing(sample)):
+            return ""
+        idle = f", the busiest GPU at {_busiest(sample):.0f} %" if sample.gpus else ""
+        return f"CPUs wait for a disk for {sample.iowait:.0f} % of the time{idle}"
+
+
+class _Growth:
+    """Averages of `readings` readings each; `grew` compares the last `2 * rises + 1` of them."""
+
+    def __init__(self, readings: int, rises: int, increase: float) -> None:
+        self._readings, self._rises, self._increase = readings, rises, increase / 100
+        self._sum, self._count = 0.0, 0
+        self._averages: deque[float] = deque(maxlen=2 * rises + 1)
+
+    def add(self, value: float) -> tuple[float, float] | None:
+        """(first, last) of the averages kept, whenever another one is complete and there are enough of them."""
+        self._sum, self._count = self._sum + value, self._count + 1
+        if self._count < self._readings:
+            return None
+        self._averages.append(self._sum / self._count)
+        self._sum, self._count = 0.0, 0
+        if len(self._averages) < 2 * self._rises + 1:
+            return None
+        return self._averages[0], self._averages[-1]
+
+    def grew(self) -> bool:
+        """Whether they rose again and again: one jump, as the first evaluation makes, is no leak."""
+        first, last = self._averages[0], self._averages[-1]
+        worth = first * self._increase / (2 * self._rises)
+        changes = [after - before for before, after in itertools.pairwise(self._averages)]
+        rises = sum(change > worth for change in changes)
+        return min(changes) >= 0 and rises >= self._rises and last > first * (1 + self._increase)
+
+
+class GPUMemoryIncrease(_OnReadings):
+    """Fires at each average while those before it rose again and again; of every GPU and of the resident memory."""
+
+    def __init__(self, setting: Setting, tell: Tell = lambda rule, firing: None) -> None:
+        super().__init__(setting, tell)
+        self._series: dict[str, list[_Growth]] = {}
+
+    def judge(self, sample: Sample) -> None:
+        memories = {"the job's processes": sample.memory_bytes}
+        memories |= {f"GPU {gpu.number}": gpu.memory_bytes for gpu in sample.gpus}
+        for name, held in memories.items():
+            if held <= 0:  # it could not be read
+                continue
+            if name not in self._series:
+                window, rises = int(self["window"]), int(self["rises"])
+                self._series[name] = [_Growth(window * scale, rises, self["increase"]) for scale in _SCALES]
+            for growth in self._series[name]:
+                if ends := growth.add(held):
+                    first, last = (end / 1e9 for end in ends)
+                    detail = f"memory of {name} rose from {first:.2f} to {last:.2f} GB without falling"
+                    self.saw(growth.grew(), detail, at=sample.at)
+
+
+class OverallSystemUsage(_OnReadings):
+    """Fires at each reading while the 95th percentiles of the busiest core and of every GPU are low."""
+
+    def __init__(self, setting: Setting, tell: Tell = lambda rule, firing: None) -> None:
+        super().__init__(setting, tell)
+        self._used: defaultdict[str, Percents] = defaultdict(Percents)
+        self._memory = 0
+
+    def collect(self, sample: Sample) -> None:
+        self._used["CPUs"].add(_cpu(sample))
+        self._used["busiest core"].add(max(filter(math.isfinite, sample.cpu), default=math.nan))
+        self._used["I/O wait"].add(sample.iowait)
+        for gpu in sample.gpus:
+            self._used[f"GPU {gpu.number}"].add(gpu.utilization)
+            self._used[f"memory of GPU {gpu.number}"].add(100 * gpu.memory_bytes / max(gpu.memory_total, 1))
+        self._memory = max(self._memory, sample.memory_bytes)
+
+    def judge(self, sample: Sample) -> None:
+        names = ["busiest core", *(f"GPU {gpu.number}" for gpu in sample.gpus)]
+        p95 = {name: self._used[name].percentile(95) for name in names if self._used[name].total}
+        if p95:
+            detail = ", ".join(f"{name} at most {value} %" for name, value in p95.items())
+            self.saw(max(p95.values()) < self["busy"], f"{detail}, in 95 % of the readings", at=sample.at)
+
+    def summary(self) -> str:
+        rows = [
+            f"{name} {percents.percentile(50)} / {percents.percentile(95)} / {percents.percentile(99)} %"
+            for name, percents in self._used.items()
+            if percents.total
+        ]
+        if not rows:
+            return ""
+        return (
+            f"median, 95th and 99th percentile: {'; '.join(rows)}. Resident memory up to {self._memory / 1e9:.2f} GB."
+        )
+
+
+RULES: tuple[type[Rule], ...] = (
+    LowGPUUtilization, LoadBalancing, BatchSize, CPUBottleneck, IOBottleneck, GPUMemoryIncrease, OverallSystemUsage,
+)  # fmt: skip
+
+
+def _cpu(sample: Sample) -> float:
+    """Of all cores, percent; NaN where none could be read."""
+    cores = [busy for busy in sample.cpu if math.isfinite(busy)]
+    return statistics.fmean(cores) if cores else math.nan
+
+
+def _busiest(sample: Sample) -> float:
+    return max((gpu.utilization for gpu in sample.gpus if math.isfinite(gpu.utilization)), default=math.nan)
