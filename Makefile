@@ -28,8 +28,9 @@ image:  ## build the image as $(IMAGE); WEIGHTS=DIR takes the pretrained weights
 test-image: venv  ## the tests that need a container engine, against $(IMAGE)
 	@$(BIN)/python -m pytest -m engine --image $(IMAGE)
 
-docs: venv  ## write docs/hyperparameters.md and docs/11-local-sagemaker-operations.md from the code
+docs: venv  ## write docs/hyperparameters.md, docs/rules.md and docs/11-local-sagemaker-operations.md from the code
 	@$(BIN)/python container_src/classifier/config.py >docs/hyperparameters.md
+	@$(BIN)/python container_src/classifier/rule_settings.py >docs/rules.md
 	@$(BIN)/python -m local_sagemaker.coverage >docs/11-local-sagemaker-operations.md
 
 lock: venv  ## refresh requirements.lock from pyproject.toml

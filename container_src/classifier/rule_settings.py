@@ -88,3 +88,32 @@ def _number(rule: str, key: str, threshold: Threshold, text: str) -> float:
         raise InputError(f"hyperparameter rules: {rule}:{key}={text} is not valid: it must be a number between "
                          f"{threshold.low:g} and {threshold.high:g} ({threshold.help})")  # fmt: skip
     return value
+
+
+def reference() -> str:
+    """The rules as a page of Markdown."""
+    parts = [
+        "# Rules",
+        "Written by `make docs` from `container_src/classifier/rule_settings.py`. How each rule runs is set with the "
+        "hyperparameter `rules`, as in `StepOutlier:stddev=4:n_outliers=20;DeadRelu:off;LossNotDecreasing:error`; "
+        "`stop-on` names those that end the job.",
+    ]
+    for subject, title in (("model", "On what is trained"), ("system", "On the machine")):
+        parts += [
+            f"\n## {title}\n",
+            "| rule | does not fire while | thresholds: default (range), meaning | what to change when it fires | source |",
+            "| --- | --- | --- | --- | --- |",
+        ]
+        for spec in RULES.values():
+            if spec.subject == subject:
+                thresholds = "<br>".join(
+                    f"`{name}`: {t.default:g} ({t.low:g} to {t.high:g}), {t.help}"
+                    for name, t in spec.thresholds.items()
+                )
+                severity = "" if spec.severity == "warning" else f" ({spec.severity})"
+                parts.append(f"| {spec.name}{severity} | {spec.what} | {thresholds} | {spec.advice} | {spec.source} |")
+    return "\n".join(parts) + "\n"
+
+
+if __name__ == "__main__":
+    print(reference(), end="")

@@ -31,7 +31,7 @@ SPECS = (
         {
             "stddev": Threshold(3, 1, 100, "standard deviations above the mean that make an outlier"),
             "slower": Threshold(2, 1, 1000, "times the mean that an outlier takes at least"),
-            "n_outliers": Threshold(10, 0, 1_000_000, "outliers before the first that counts"),
+            "n_outliers": Threshold(10, 0, 100_000, "outliers before the first that counts"),
         },
     ),
     Spec(
@@ -50,11 +50,11 @@ SPECS = (
     ),
     Spec(
         "LoadBalancing", "system",
-        "all GPUs do about the same work, and all ranks' steps take about as long until their gradients are exchanged",
+        "all GPUs do about the same work, and all ranks take about as long from the start of a step to its loss",
         "Give every rank the same: the same batch-size, photographs of about the same size (prepare.py --image-size "
         "makes them so), and hosts of one instance type. Where a single GPU works, take an instance with one GPU.",
-        f"{_SMDEBUG}; the distance of two GPUs' histograms of utilization is half their absolute difference; that of "
-        "two ranks, which is added, how much less the faster one takes until its gradients are there",
+        f"{_SMDEBUG}; the distance of two GPUs' histograms of utilization is the earth mover's; added is that of two "
+        "ranks: how much less the faster one takes from the start of a step to its loss",
         {
             "threshold": Threshold(0.5, 0, 1, "distance that is too much, of 1"),
             "patience": _PATIENCE,
@@ -122,7 +122,7 @@ SPECS = (
         "GPUMemoryIncrease", "system",
         "memory does not grow and grow: that of every GPU, and the resident memory of the job's processes",
         "Something is kept from step to step: a loss or an output that is collected with its graph (`.detach()` it, or "
-        "keep `float(loss)`), a list or a cache that is never emptied. Less workers and a smaller batch-size only "
+        "keep `float(loss)`), a list or a cache that is never emptied. Fewer workers and a smaller batch-size only "
         "postpone the end.",
         f"{_SMDEBUG}, which compared two moving averages of a GPU's memory and so fired at each jump as well; here "
         "`rises` of the last averages must be above the one before and none below it; resident memory is added",

@@ -64,7 +64,7 @@ class LowGPUUtilization(_OnReadings):
 
 class LoadBalancing(_OnReadings):
     """Fires at each reading while the distributions of two GPUs' utilization are apart; and at the end, where ranks
-    take unequally long until their gradients are there: from then on they wait for each other."""
+    take unequally long to their losses: in the backward pass they wait for each other."""
 
     def __init__(self, setting: Setting, tell: Tell = lambda rule, firing: None) -> None:
         super().__init__(setting, tell)
