@@ -101,7 +101,7 @@ def reference() -> str:
     for subject, title in (("model", "On what is trained"), ("system", "On the machine")):
         parts += [
             f"\n## {title}\n",
-            "| rule | does not fire while | thresholds: default (range), meaning | what to change when it fires | source |",
+            "| rule | does not fire while | thresholds: default (range), meaning | what to change | source |",
             "| --- | --- | --- | --- | --- |",
         ]
         for spec in RULES.values():
