@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from classifier.training import Observer
-from classifier.watch import report, rules
+from classifier.watch import old_report as report
+from classifier.watch import rules
 from classifier.watch.debugger import Debugger
 from classifier.watch.profiler import Profiler
 

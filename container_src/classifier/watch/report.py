@@ -1,132 +1,107 @@
-"""The report of a profiled run: `report.json` for machines, one self-contained `report.html` for people."""
+"""The report of a watched run: `report.json` for machines, one self-contained `report.html` for people.
+
+The page is made of the document alone, and so can be made again from report.json.
+"""
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import jinja2
-import torch
+from classifier.atomic import replacing
+from classifier.watch import columns, confusion, page, times, verdict
+from classifier.watch.collected import Collected, EpochMetrics
+from classifier.watch.rules.rule import Finding
 
-from classifier.training import Epoch
-from classifier.watch.profiler import Profiler
-from classifier.watch.rules import Finding
-
-Series = Sequence[tuple[float, float]]
-
-
-@dataclass(frozen=True)
-class Chart:
-    """Lines over one x axis; a point whose value is not finite breaks its line."""
-
-    title: str
-    x: str
-    lines: Mapping[str, Series]
-
-    def svg_lines(self, width: float, height: float) -> list[tuple[str, str]]:
-        """(name, SVG path) a line, scaled into width x height with y upwards."""
-        low_x, high_x, low_y, high_y = self.bounds()
-        paths = []
-        for name, points in self.lines.items():
-            path, pen = [], "M"
-            for x, y in points:
-                if not math.isfinite(y):
-                    pen = "M"
-                    continue
-                across = (x - low_x) / ((high_x - low_x) or 1) * width
-                up = height - (y - low_y) / ((high_y - low_y) or 1) * height
-                path.append(f"{pen}{across:.1f} {up:.1f}")
-                pen = "L"
-            paths.append((name, "".join(path)))
-        return paths
-
-    def bounds(self) -> tuple[float, float, float, float]:
-        """Smallest and largest x, then y, of the finite points; the y axis begins at 0 or below."""
-        points = [p for line in self.lines.values() for p in line if math.isfinite(p[1])] or [(0.0, 0.0)]
-        xs, ys = zip(*points, strict=True)
-        return min(xs), max(xs), min(0.0, *ys), max(ys)
-
-    def finite(self) -> int:
-        """How many points can be drawn."""
-        return sum(math.isfinite(y) for line in self.lines.values() for _, y in line)
+VERSION = 1
+PAGE, DOCUMENT = "report.html", "report.json"
+Status = Literal["running", "completed", "stopped", "failed"]
 
 
-def write(
-    directory: Path,
+def document(
     *,
-    summary: Mapping[str, Any],
+    job: str,
+    status: Status,
+    began: float,
+    ended: float | None,
     classes: Sequence[str],
-    confusion: torch.Tensor,
-    profiler: Profiler,
-    losses: Mapping[str, Series],
-    findings: Sequence[Finding],
-) -> Path:
-    """Writes both files and returns the path of the page.
+    hyperparameters: Mapping[str, str],
+    reason: str | None = None,
+    epochs: Sequence[EpochMetrics] = (),
+    findings: Sequence[Finding] = (),
+    ranks: Sequence[Collected] = (),
+    losses: Mapping[str, Sequence[tuple[int, float]]] | None = None,
+    tensors: Mapping[str, Mapping[str, Any]] | None = None,
+    metrics: Mapping[str, float] | None = None,
+    kept_epoch: int | None = None,
+    versions: Mapping[str, str] | None = None,
+    hardware: Mapping[str, Any] | None = None,
+    dataset: Mapping[str, Any] | None = None,
+    judged_split: str = "valid",
+    matrix: Sequence[Sequence[int]] | None = None,
+    mistakes: Sequence[Mapping[str, Any]] = (),
+    missing: Sequence[str] = (),
+    on_features: bool = False,
+) -> dict[str, Any]:
+    """report.json: all of it safe for JSON, NaN and infinities as None.
 
-    `summary`: metrics, hyperparameters, versions, hardware. `confusion`: int64 [classes, classes], of the split
-    that `summary` names as `judged_split`. `losses`: what the debugger recorded, phase -> (step, loss).
+    `began`, `ended`: seconds since 1970; `ended` is None while the job runs. `matrix`: the confusion of `judged_split`,
+    [i][j] examples of class i that were called j; None takes that of the best epoch so far. `mistakes`: as
+    `pictures.mistakes` makes them. `on_features`: the job trained on stored features. What `ranks` miss is added to
+    `missing`.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    values = {
-        **summary,
+    if matrix is None:
+        best = max(epochs, key=lambda e: (e.valid_accuracy, -e.valid_loss), default=None)
+        judged_split, matrix = "valid", best.valid_confusion if best else []
+        kept_epoch = kept_epoch or (best.number if best else None)
+    told = [*missing, *(f"rank {r.rank}: {text}" if len(ranks) > 1 else text for r in ranks for text in r.missing)]
+    values: dict[str, Any] = columns.jsonable({
+        "version": VERSION,
+        "job": job,
+        "status": status,
+        "reason": reason,
+        "written": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "began": began,
+        "ended": ended,
+        "metrics": dict(metrics or {}),
+        "kept_epoch": kept_epoch,
+        "hyperparameters": dict(hyperparameters),
+        "on_features": on_features,
+        "versions": dict(versions or {}),
+        "hardware": dict(hardware or {}),
+        "dataset": dict(dataset or {}),
         "classes": list(classes),
-        "epochs": [_epoch(e) for e in profiler.epochs],
-        "findings": [asdict(f) for f in findings],
-        "debugger_losses": {phase: list(points) for phase, points in losses.items()},
-        "steps": [s._asdict() for s in profiler.steps],
-        "system": [asdict(s) for s in profiler.samples],
-        "confusion": confusion.tolist(),
-    }
-    (directory / "report.json").write_text(json.dumps(_jsonable(values), indent=1) + "\n", encoding="utf-8")
-    templates = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    page = directory / "report.html"
-    html = templates.get_template("report.html.j2").render(
-        summary=summary,
-        findings=findings,
-        charts=[c for c in _charts(profiler, losses) if c.finite() > 1],
-        classes=classes,
-        confusion=confusion.tolist(),
-    )
-    page.write_text(html, encoding="utf-8")
-    return page
+        "epochs": [
+            {name: value for name, value in e._asdict().items() if name != "valid_confusion"} for e in epochs
+        ],
+        "losses": {phase: list(points) for phase, points in (losses or {}).items()},
+        "findings": [{**asdict(f), "firings": [firing._asdict() for firing in f.firings]} for f in findings],
+        "ranks": [columns.of(rank) for rank in ranks],
+        "operators": columns.operators(ranks),
+        "traces": [trace for rank in ranks for trace in rank.traces],
+        "tensors": dict(tensors or {}),
+        "judged_split": judged_split,
+        "confusion": [list(row) for row in matrix],
+        "per_class": confusion.per_class(classes, matrix),
+        "mistakes": list(mistakes),
+        "missing": list(dict.fromkeys(told)),
+    })  # fmt: skip
+    values["time"] = times.spent(values)
+    values["first"] = verdict.first(values)
+    values["summary"] = verdict.summary(values)
+    return values
 
 
-def _charts(profiler: Profiler, losses: Mapping[str, Series]) -> list[Chart]:
-    epochs, samples, steps = profiler.epochs, profiler.samples, profiler.steps
-    return [
-        Chart("Loss", "epoch", {"train:loss": [(e.number, e.train_loss) for e in epochs],
-                                "valid:loss": [(e.number, e.valid.loss) for e in epochs]}),
-        Chart("Accuracy", "epoch", {"valid:accuracy": [(e.number, e.valid.accuracy) for e in epochs],
-                                    "valid:top5": [(e.number, e.valid.top5_accuracy) for e in epochs]}),
-        Chart("Loss recorded by smdebug", "step", {f"{phase} loss": list(p) for phase, p in losses.items()}),
-        Chart("Time of a step, s", "step", {"compute": [(s.number, s.seconds - s.wait_s) for s in steps],
-                                            "wait for data": [(s.number, s.wait_s) for s in steps]}),
-        Chart("CPU, %", "second", {"busy": [(s.at_s, s.cpu) for s in samples],
-                                   "waiting for the disk": [(s.at_s, s.iowait) for s in samples]}),
-        Chart("Memory, GB", "second", {"resident": [(s.at_s, s.memory / 1e9) for s in samples]}),
-    ]  # fmt: skip
-
-
-def _epoch(epoch: Epoch) -> dict[str, float]:
-    return {
-        "epoch": epoch.number, "train:loss": epoch.train_loss, "valid:loss": epoch.valid.loss,
-        "valid:accuracy": epoch.valid.accuracy, "valid:top5_accuracy": epoch.valid.top5_accuracy,
-        "images_per_s": epoch.images_per_s, "seconds": epoch.seconds,
-    }  # fmt: skip
-
-
-def _jsonable(value: Any) -> Any:
-    """NaN and infinity are no JSON: they become null."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: _jsonable(v) for key, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_jsonable(v) for v in value]
-    return value
+def write(directory: Path, document: Mapping[str, Any]) -> Path:
+    """Writes both files, each whole or not at all, and returns the path of the page. Raises OSError."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with replacing(directory / DOCUMENT) as file:
+        file.write_text(json.dumps(document, separators=(",", ":"), allow_nan=False) + "\n", encoding="utf-8")
+    path = directory / PAGE
+    with replacing(path) as file:
+        file.write_text(page.render(document), encoding="utf-8")
+    return path
