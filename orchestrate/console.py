@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from orchestrate.errors import InputError, JobFailed
+from orchestrate.errors import InputError, JobFailed, RuleFired
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
+    from rich.console import RenderableType
+    from rich.live import Live
 
 
 class Console:
@@ -27,7 +29,8 @@ class Console:
         self._json = json_output
         stream = sys.stderr if json_output else sys.stdout
         # Elsewhere than on a terminal rich would cut lines at 80 columns, paths and log lines included.
-        width = None if stream.isatty() else 240
+        self._is_terminal = stream.isatty()
+        width = None if self._is_terminal else 240
         self._rich: RichConsole = RichConsole(
             stderr=json_output, width=width, highlight=False, markup=False, emoji=False
         )
@@ -64,6 +67,17 @@ class Console:
         with self._rich.status(text) as status:
             yield status.update
 
+    @property
+    def is_live(self) -> bool:
+        """Whether what was printed can be changed: a terminal, and not a dumb one."""
+        return self._is_terminal and not self._rich.is_dumb_terminal
+
+    def live(self, render: Callable[[], RenderableType]) -> Live:
+        """A context: what `render` makes stays below everything that is said, drawn anew four times a second."""
+        from rich.live import Live
+
+        return Live(get_renderable=render, console=self._rich, transient=True, redirect_stderr=False)
+
     def result(self, document: Any) -> None:
         """The document for machines, when `--json` asked for it."""
         if self._json:
@@ -91,7 +105,8 @@ def ask(question: str) -> bool:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Ends the process: 0, 1 for a failed job, 2 for something given wrong, 130 for Ctrl-C; errors as one sentence."""
+    """Ends the process: 0, 1 for a failed job, 2 for something given wrong, 3 for a rule marked as an error that fired,
+    130 for Ctrl-C; errors as one sentence."""
     # Like Ctrl-C, so that what has to be undone is undone.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
@@ -103,6 +118,8 @@ def run(main: Callable[[], None]) -> None:
         _fail(str(error), 2)
     except JobFailed as error:
         _fail(str(error), 1)
+    except RuleFired as error:
+        _fail(str(error), 3)
     except BrokenPipeError:
         # Whoever read our output has left (`| head`); the interpreter's flush at exit would complain again.
         sys.stderr.close()

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from classifier.errors import InputError
 
-__all__ = ["InputError", "JobFailed"]
+__all__ = ["InputError", "JobFailed", "RuleFired"]
 
 
 class JobFailed(Exception):
     """SageMaker ran what was asked for and it ended Failed or Stopped; the message holds its reason (exit 1)."""
+
+
+class RuleFired(Exception):
+    """A job ended well and a rule that is marked as an error fired in it; the message says what it saw (exit 3)."""

@@ -20,11 +20,10 @@ ENDED = ("Completed", "Failed", "Stopped")
 
 @dataclass(frozen=True)
 class Training:
-    """A training job that ended well: the last value of each metric that the log told, and where its archives are."""
+    """A training job that ended well: the last value of each metric that the log told, and where its artifact is."""
 
     name: str
     artifact: str
-    output: str
     metrics: dict[str, float]
     seconds: int
 
@@ -84,26 +83,40 @@ class LogReader:
             return []
 
 
-def until_ended(session: Session, name: str, console: Console, tell: Callable[[str], None]) -> Any:
-    """Prints status changes and gives the log to `tell`, line by line, until the job ends; the SDK's TrainingJob."""
+def until_ended(
+    session: Session, name: str, on_status: Callable[[Any], None], tell: Callable[[str], None]
+) -> Any:  # fmt: skip
+    """Gives the log to `tell`, line by line, until the job ends; returns the SDK's TrainingJob.
+
+    `on_status` gets it at each change of its secondary status.
+    """
     from sagemaker.core.resources import TrainingJob
 
     log = LogReader(session, TRAINING_LOGS, f"{name}/")
     job = TrainingJob.get(training_job_name=name, session=session.boto, region=session.region)
     told = None
+    while True:
+        if job.secondary_status != told:
+            told = job.secondary_status
+            on_status(job)
+        ended = job.training_job_status in ENDED
+        for line in log.read():
+            tell(line)
+        if ended:
+            return job
+        time.sleep(session.poll_s)
+        job.refresh()
+
+
+def plainly(session: Session, name: str, console: Console, tell: Callable[[str], None]) -> Any:
+    """`until_ended`, with the status changes as lines and a spinner beside."""
     with console.progress(name) as show:
-        while True:
-            if job.secondary_status != told:
-                told = job.secondary_status
-                console.say(f"[{told}]", style="dim")
-                show(f"{name}: {told}")
-            ended = job.training_job_status in ENDED
-            for line in log.read():
-                tell(line)
-            if ended:
-                return job
-            time.sleep(session.poll_s)
-            job.refresh()
+
+        def on_status(job: Any) -> None:
+            console.say(f"[{job.secondary_status}]", style="dim")
+            show(f"{name}: {job.secondary_status}")
+
+        return until_ended(session, name, on_status, tell)
 
 
 def training(session: Session, name: str, console: Console, tell: Callable[[str], None] | None = None) -> Training:
@@ -112,11 +125,7 @@ def training(session: Session, name: str, console: Console, tell: Callable[[str]
     Raises:
         JobFailed: it ended Failed or Stopped; with its reason.
     """
-    job = until_ended(session, name, console, tell or (lambda line: console.say(f"  {line}")))
-    if job.training_job_status != "Completed":
-        why = f": {job.failure_reason}" if job.failure_reason else f" ({job.secondary_status})"
-        raise JobFailed(f"training job {name} ended {job.training_job_status}{why}")
-    return finished(job)
+    return finished(plainly(session, name, console, tell or (lambda line: console.say(f"  {line}"))))
 
 
 def stop_training(session: Session, name: str) -> None:
@@ -125,12 +134,18 @@ def stop_training(session: Session, name: str) -> None:
 
 
 def finished(job: Any) -> Training:
-    """What a completed `TrainingJob` of the SDK left."""
-    artifact = str(job.model_artifacts.s3_model_artifacts)
+    """What a `TrainingJob` of the SDK left.
+
+    Raises:
+        JobFailed: it ended Failed or Stopped; with its reason.
+    """
+    name, status = job.training_job_name, job.training_job_status
+    if status != "Completed":
+        why = f": {job.failure_reason}" if job.failure_reason else f" ({job.secondary_status})"
+        raise JobFailed(f"training job {name} ended {status}{why}")
     return Training(
-        name=job.training_job_name,
-        artifact=artifact,
-        output=artifact.replace("model.tar.gz", "output.tar.gz"),
+        name=name,
+        artifact=str(job.model_artifacts.s3_model_artifacts),
         metrics={m.metric_name: m.value for m in job.final_metric_data_list or []},
         seconds=job.training_time_in_seconds or 0,
     )

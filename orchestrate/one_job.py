@@ -45,7 +45,7 @@ def follow_search(session: Session, out: Console, name: str) -> tuned.Tuned:
                 out.say(line if _ENDED.match(line) else f"  {line}")
 
         # The trials' own epochs would drown the trials.
-        follow.until_ended(session, name, out, tell)
+        follow.plainly(session, name, out, tell)
     job = tuned.describe(session, name)
     found = trials(session, job)
     status, goal = job["TrainingJobStatus"], json.loads(job["HyperParameters"]["search"])["objective"]

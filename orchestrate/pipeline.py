@@ -88,6 +88,7 @@ def pipeline(session: Session, plan: Plan, out: console.Console) -> Outcome:
     Raises:
         InputError: the data or a setting cannot be used.
         JobFailed: a job or the endpoint failed; the endpoint is deleted.
+        RuleFired: a rule marked as an error fired in the training; nothing was deployed.
     """
     outcome = Outcome()
     step = _Steps(out, outcome.seconds)
@@ -107,6 +108,7 @@ def pipeline(session: Session, plan: Plan, out: console.Console) -> Outcome:
             name = jobs.unique_name("train")
             outcome.trained = train.train(session, out, name, image, inputs, best, plan.machine)
             train.show(outcome.trained, out)
+            train.check_rules(outcome.trained)
         with step("deploy"):
             name = jobs.unique_name("serve")
             deployed = deploy.deploy(

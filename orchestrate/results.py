@@ -11,34 +11,45 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from orchestrate.follow import Training
+from orchestrate import report_file, storage
 from orchestrate.session import Session
 
-REPORT = "report.html"
 _MODEL = "model.json"
 
 
 @dataclass(frozen=True)
 class Results:
-    """`report`: None for a job that wrote none; `model`: what model.json says."""
+    """`report`: the page, None for a job that wrote none; `model`: what model.json says."""
 
     folder: Path
     report: Path | None
     model: dict[str, Any]
 
 
-def fetch(session: Session, training: Training, folder: Path) -> Results:
-    """Puts both on this machine, into `folder`."""
+def fetch(session: Session, job: Any, folder: Path) -> Results:
+    """Puts what an ended job left into `folder`: a completed one both, a failed or stopped one what it had written.
+
+    `job`: the SDK's TrainingJob.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    extract(session, training.artifact, folder, lambda name: name == _MODEL)
-    if session.storage.size(training.output) is not None:
-        extract(session, training.output, folder, lambda name: True)
+    if job.training_job_status == "Completed":
+        extract(session, str(job.model_artifacts.s3_model_artifacts), folder, lambda name: name == _MODEL)
+    output = output_of(job)
+    # SageMaker uploads /opt/ml/output/data whatever the job's end was, where there is anything in it.
+    if session.storage.size(output) is not None:
+        extract(session, output, folder, lambda name: True)
     description = folder / _MODEL
     return Results(
         folder,
-        next(iter(sorted(folder.rglob(REPORT))), None),
+        next(iter(sorted(folder.rglob(report_file.PAGE))), None),
         json.loads(description.read_text("utf-8")) if description.is_file() else {},
     )
+
+
+def output_of(job: Any) -> str:
+    """The URI of an ended TrainingJob's output.tar.gz."""
+    folder = str(job.output_data_config.s3_output_path)
+    return storage.join(folder, job.training_job_name, "output", "output.tar.gz")
 
 
 def extract(session: Session, uri: str, folder: Path, wanted: Callable[[str], bool]) -> None:

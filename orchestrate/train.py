@@ -4,7 +4,12 @@
     python orchestrate/train.py --local --from-tuning NAME
 
 --from-tuning takes the best hyperparameters of a tuning job, its image and its data; what is given as an option goes
-before. The smdebug hook and the profiler are on; --debug false trains without.
+before. Tensors, times and the machine are recorded and judged by rules while it trains; --debug false trains without.
+--rules sets the rules (`Overfit:ratio=0.2;DeadRelu:off;LossNotDecreasing:error`), --stop-on ends the job when one
+fires. The report comes to runs/NAME/results, also of a job that failed or was stopped.
+
+Exit codes: 0 done; 1 the job failed, was stopped, or was ended by a rule of --stop-on; 2 something given is wrong;
+3 the job ended well and a rule marked as an error fired; 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -17,17 +22,32 @@ from pathlib import Path
 from typing import Any
 
 from classifier.config import Config
-from orchestrate import channels, console, follow, jobs, options, pricing, results, tuned
+from orchestrate import (
+    browser,
+    channels,
+    console,
+    follow,
+    jobs,
+    live,
+    options,
+    pricing,
+    report_file,
+    results,
+    tuned,
+)
+from orchestrate.errors import JobFailed, RuleFired
 from orchestrate.jobs import Machine
+from orchestrate.report_file import Finding
 from orchestrate.session import Session, open_session
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished job and what of it is on this machine."""
+    """A finished job and what of it is on this machine. `findings`: of the rules that fired, errors first."""
 
     training: follow.Training
     results: results.Results
+    findings: tuple[Finding, ...]
 
 
 def train(
@@ -46,15 +66,45 @@ def train(
 
 
 def attach(session: Session, out: console.Console, name: str) -> Trained:
-    """Follows a job that runs (or has ended), then fetches what it left to runs/NAME/results."""
-    training = follow.training(session, name, out)
-    return Trained(training, results.fetch(session, training, Path("runs") / name / "results"))
+    """Shows a job that runs (or has ended), then fetches what it left to runs/NAME/results.
+
+    Raises:
+        JobFailed: it ended Failed or Stopped; the message names the report, if it left one.
+    """
+    job, progress = live.training(session, name, out)
+    left = results.fetch(session, job, Path("runs") / name / "results")
+    report = report_file.find(left.folder)
+    # A container that writes no report.json tells its findings in the log alone.
+    findings = (
+        report.fired if report else [Finding(t.rule, t.severity, 0, 1, t.text, "") for t in progress.findings.values()]
+    )
+    if findings:
+        out.say()
+        out.table(("rule", "severity", "fired", "of", "first", "what to change"),
+                  [(f.rule, f.severity, f.fired, f.points, f.detail, f.advice) for f in findings])  # fmt: skip
+    try:
+        return Trained(follow.finished(job), left, tuple(findings))
+    except JobFailed as error:
+        raise JobFailed(f"{error}" + (f"; its report: {left.report}" if left.report else "")) from None
+
+
+def check_rules(trained: Trained) -> None:
+    """Raises RuleFired when a rule that is marked as an error fired."""
+    errors = [f for f in trained.findings if f.severity == "error"]
+    if errors:
+        raise RuleFired(f"training job {trained.training.name} ended well, and {errors[0]}"
+                        + (f" (and {len(errors) - 1} other errors)" if errors[1:] else ""))  # fmt: skip
 
 
 def following(session: Session, out: console.Console, name: str) -> AbstractContextManager[None]:
     """Around what follows a job: what Ctrl-C does to it."""
     again = f"python orchestrate/train.py {session.flags} --attach {name}"
-    return options.goes_on(out, session, again, name, lambda: follow.stop_training(session, name))
+
+    def stop() -> None:
+        follow.stop_training(session, name)
+        out.say(f"its report, once it has ended: python orchestrate/report.py {session.flags} {name}")
+
+    return options.goes_on(out, session, again, name, stop)
 
 
 def show(trained: Trained, out: console.Console) -> None:
@@ -78,6 +128,7 @@ def document(trained: Trained) -> dict[str, Any]:
         "metrics": measured(trained),
         "seconds": trained.training.seconds,
         "artifact": trained.training.artifact,
+        "findings": [asdict(finding) for finding in trained.findings],
         "results": asdict(trained.results),
     }
 
@@ -89,6 +140,7 @@ def main() -> None:
     parser.add_argument("--from-tuning", metavar="NAME", help="a tuning job whose best hyperparameters are taken")
     parser.add_argument("--name", help="of the training job (default: kennel-train-DATE-TIME-XXXX)")
     parser.add_argument("--attach", metavar="NAME", help="follow a training job that was started before")
+    browser.add_argument(parser)
     options.add_run(parser)
     args = parser.parse_args()
     out = console.Console(args.json or args.dry_run)
@@ -118,6 +170,9 @@ def main() -> None:
             trained = train(session, out, name, image, inputs, hyperparameters, machine)
     show(trained, out)
     out.result(document(trained))
+    if trained.results.report:
+        browser.show(trained.results.report, args.open, out)
+    check_rules(trained)
     out.say(f"next: python orchestrate/deploy.py {session.flags} --from-training {trained.training.name}")
 
 

@@ -6,10 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orchestrate import follow, scales
+from orchestrate import follow, plot, scales
 from orchestrate.follow import Trial
-
-WIDTH, HEIGHT = 620.0, 220.0
+from orchestrate.plot import WIDTH
 
 
 @dataclass(frozen=True)
@@ -72,15 +71,15 @@ def objective_by_trial(trials: Sequence[Trial], best: Trial, objective: str, dir
     steps, top = [], scored[0][1]
     for i, (trial, value) in enumerate(scored):
         top = choose(top, value)
-        place = f"{_x(x, trial.number)},{_y(y, top)}"
-        steps.append(f"M{place}" if i == 0 else f"H{_x(x, trial.number)}V{_y(y, top)}")
+        place = f"{plot.x(x, trial.number)},{plot.y(y, top)}"
+        steps.append(f"M{place}" if i == 0 else f"H{plot.x(x, trial.number)}V{plot.y(y, top)}")
     steps.append(f"H{WIDTH:.0f}")
     points = [
-        Point(_x(x, t.number), _y(y, value), str(t), good[t.number], t == best) for t, value in scored
+        Point(plot.x(x, t.number), plot.y(y, value), str(t), good[t.number], t == best) for t, value in scored
     ]  # fmt: skip
     return Chart(
-        f"{objective} by trial", "trial", [(WIDTH * at, text) for at, text in x.marks() if "." not in text],
-        _marks(y), [Line("".join(steps), "best so far", None)], points,
+        f"{objective} by trial", "trial", plot.x_marks(x),
+        plot.y_marks(y), [Line("".join(steps), "best so far", None)], points,
     )  # fmt: skip
 
 
@@ -99,11 +98,10 @@ def learning_curves(trials: Sequence[Trial], best: Trial, metric: str, direction
     lines, points = [], []
     for trial, values in told:
         shown = good.get(trial.number, 0)
-        places = [(_x(x, epoch), _y(y, value)) for epoch, value in values]
-        lines.append(Line("M" + "L".join(f"{px},{py}" for px, py in places), str(trial), shown, trial == best))
+        places = [(plot.x(x, epoch), plot.y(y, value)) for epoch, value in values]
+        lines.append(Line(plot.path(places), str(trial), shown, trial == best))
         points.append(Point(*places[-1], str(trial), shown, trial == best))
-    return Chart(metric, "epoch", [(WIDTH * at, text) for at, text in x.marks() if "." not in text], _marks(y),
-                 lines, points)  # fmt: skip
+    return Chart(metric, "epoch", plot.x_marks(x), plot.y_marks(y), lines, points)
 
 
 def parallel_coordinates(
@@ -117,27 +115,13 @@ def parallel_coordinates(
     of = {name: scales.of([t.hyperparameters[name] for t, _ in scored]) for name in names}
     y = scales.around([value for _, value in scored])
     place = {name: round(WIDTH * i / len(names), 1) for i, name in enumerate(names)}
-    axes = [Axis(place[name], name, [(_up(at), follow.short(text)) for at, text in of[name].marks()]) for name in names]
-    axes.append(Axis(WIDTH, objective, _marks(y)))
+    axes = [
+        Axis(place[name], name, [(plot.up(at), follow.short(text)) for at, text in of[name].marks()]) for name in names
+    ]
+    axes.append(Axis(WIDTH, objective, plot.y_marks(y)))
     lines = []
     for trial, value in sorted(scored, key=lambda item: (item[0] == best, good[item[0].number])):
-        places = [(place[name], _up(of[name].at(trial.hyperparameters[name]))) for name in names]
-        path = "L".join(f"{px},{py}" for px, py in [*places, (WIDTH, _y(y, value))])
-        lines.append(Line("M" + path, str(trial), good[trial.number], trial == best))
+        places = [(place[name], plot.up(of[name].at(trial.hyperparameters[name]))) for name in names]
+        path = plot.path([*places, (WIDTH, plot.y(y, value))])
+        lines.append(Line(path, str(trial), good[trial.number], trial == best))
     return axes, lines
-
-
-def _marks(scale: scales.Numbers) -> list[tuple[float, str]]:
-    return [(_up(at), text) for at, text in scale.marks()]
-
-
-def _x(scale: scales.Numbers, value: float) -> float:
-    return round(WIDTH * scale.at(value), 1)
-
-
-def _y(scale: scales.Numbers, value: float) -> float:
-    return _up(scale.at(value))
-
-
-def _up(at: float) -> float:
-    return round(HEIGHT * (1 - at), 1)

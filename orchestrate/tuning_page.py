@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from orchestrate import follow, importance, pricing, storage, tuning_charts
+from orchestrate import follow, importance, plot, pricing, storage, tuning_charts
 from orchestrate.search import OBJECTIVES
 from orchestrate.session import Session
 from orchestrate.tuned import Tuned
@@ -56,5 +56,5 @@ def render(found: Tuned, usd_per_hour: float | None) -> str:
         whole_usd=None if usd_per_hour is None else
         ((found.seconds if found.in_one_job else trials_s) + features_s) / 3600 * usd_per_hour,
         failed=[trial for trial in found.trials if trial.failure],
-        width=tuning_charts.WIDTH, height=tuning_charts.HEIGHT,
+        width=plot.WIDTH, height=plot.HEIGHT,
     )  # fmt: skip
