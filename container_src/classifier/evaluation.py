@@ -1,23 +1,40 @@
-"""What a network gets right: loss, accuracy, top-5, confusion matrix."""
+"""What a network gets right: loss, accuracy, top-5, confusion matrix; and its worst mistakes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
 from classifier.precision import Precision
 
+# Most that are kept of an evaluation.
+MISTAKES = 24
+
+
+class Mistake(NamedTuple):
+    """Example `index` of the split, of class `label`, was called `called` with that probability."""
+
+    index: int
+    label: int
+    called: int
+    probability: float
+
 
 @dataclass(frozen=True)
 class Evaluation:
-    """`confusion[i, j]`: examples of class i that were called j; int64 [classes, classes]. Shares are of 1."""
+    """`confusion[i, j]`: examples of class i that were called j; int64 [classes, classes]. Shares are of 1.
+
+    `mistakes`: those that the network was surest of, the surest first.
+    """
 
     loss: float
     accuracy: float
     top5_accuracy: float
     confusion: torch.Tensor
+    mistakes: tuple[Mistake, ...] = ()
 
 
 @torch.inference_mode()
@@ -36,6 +53,7 @@ def evaluate(
     network.eval()
     loss, seen, top5 = 0.0, 0, 0
     confusion: torch.Tensor | None = None
+    examples: list[tuple[torch.Tensor, ...]] = []
     for inputs, labels in batches:
         inputs, labels = inputs.to(precision.device, non_blocking=True), labels.to(precision.device, non_blocking=True)
         with precision.autocast():
@@ -44,10 +62,21 @@ def evaluate(
         classes = logits.shape[1]
         if confusion is None:
             confusion = torch.zeros(classes * classes, dtype=torch.int64, device=logits.device)
-        confusion += torch.bincount(labels * classes + logits.argmax(dim=1), minlength=classes * classes)
+        sure, called = logits.softmax(dim=1).max(dim=1)
+        confusion += torch.bincount(labels * classes + called, minlength=classes * classes)
+        examples.append((sure.masked_fill_(called == labels, -1.0), labels, called))
         top5 += int((logits.topk(min(5, classes)).indices == labels[:, None]).any(dim=1).sum())
         loss += float(criterion(logits, labels)) * len(labels)
         seen += len(labels)
     assert confusion is not None, "an empty split is refused where the data set is read"
     square = confusion.cpu().view(classes, classes)
-    return Evaluation(loss / seen, int(square.diagonal().sum()) / seen, top5 / seen, square)
+    mistakes = _surest(*map(torch.cat, zip(*examples, strict=True)))
+    return Evaluation(loss / seen, int(square.diagonal().sum()) / seen, top5 / seen, square, mistakes)
+
+
+def _surest(sure: torch.Tensor, labels: torch.Tensor, called: torch.Tensor) -> tuple[Mistake, ...]:
+    """`sure`: float32 [n], the probability of what an example was called, -1 where that was right."""
+    top, index = sure.topk(min(MISTAKES, len(sure)))
+    rows = zip(index.tolist(), labels[index].tolist(), called[index].tolist(), top.tolist(), strict=True)
+    # A network that diverged says NaN, which is at least nothing.
+    return tuple(Mistake(*row) for row in rows if row[3] >= 0)

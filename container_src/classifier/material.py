@@ -9,7 +9,7 @@ import tarfile
 import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -33,7 +33,8 @@ class Material:
 
     `sizes`: split -> photographs. `weights`: the file name of the pretrained weights. `network`: with its first
     weights, on the device. `prepare`: of a batch's inputs, what the network takes. `frozen`: the weights of the model
-    that `network` lacks.
+    that `network` lacks. `photographs`: split -> where its photographs are, in the order of `held_out`; empty where
+    there are features instead.
     """
 
     classes: tuple[str, ...]
@@ -47,6 +48,11 @@ class Material:
     prepare: Callable[[torch.Tensor], torch.Tensor]
     frozen: Mapping[str, torch.Tensor]
     line: str
+    photographs: Mapping[str, Sequence[Path]] = field(default_factory=dict)
+
+    def photograph(self, split: str, index: int) -> Path | None:
+        """Where photograph `index` of a held-out split is; None where there are features instead."""
+        return self.photographs[split][index] if split in self.photographs else None
 
 
 def open(config: Config, job: Job, precision: Precision) -> Material:
@@ -86,6 +92,7 @@ def of_photographs(
         frozen={},
         line=f"backbone {'frozen' if config.freeze_backbone else 'trained'}, weights {weights or 'random'}; "
         f"{precision}, {workers} data workers",
+        photographs={name: split.paths for name, split in splits.items() if name != "train"},
     )  # fmt: skip
 
 
