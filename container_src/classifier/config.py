@@ -82,8 +82,21 @@ class Config:
         0, "stop after this many epochs without a better valid:accuracy; 0 never stops", 0, 1000
     )
     workers: int = _hyperparameter(-1, "processes that decode photographs; -1 chooses by the CPUs at hand", -1, 64)
-    debug: bool = _hyperparameter(False, "record losses with smdebug and write the training report")
-    save_interval: int = _hyperparameter(10, "steps between two recorded losses when debug is on", 1, 100_000)
+    debug: bool = _hyperparameter(False, "watch the training: record tensors and times, judge them, write the report")
+    save_interval: int = _hyperparameter(
+        0,
+        "steps between two whose tensors are recorded when debug is on; 0 records as often as costs at most 2 % of the "
+        "time",
+        0,
+        100_000,
+    )
+    collections: str = _hyperparameter(
+        "losses,gradients,weights,biases,relu", "what is recorded when debug is on, separated by commas"
+    )
+    rules: str = _hyperparameter(
+        "", "how rules judge when debug is on: `NAME:off;NAME:error;NAME:threshold=number` (see rules.md)"
+    )
+    stop_on: str = _hyperparameter("", "rules that end the job when they fire, separated by commas")
     data_fingerprint: str = _hyperparameter(
         "", "when given, the fingerprint that the photographs or the features must have"
     )

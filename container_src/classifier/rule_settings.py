@@ -12,7 +12,7 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from classifier import system_rule_specs
+from classifier import model_rule_specs, system_rule_specs
 from classifier.errors import InputError
 from classifier.rule_spec import Severity, Spec, Threshold
 
@@ -33,7 +33,25 @@ class Settings:
     stop_on: frozenset[str] = frozenset()
 
 
-RULES: dict[str, Spec] = {spec.name: spec for spec in system_rule_specs.SPECS}
+RULES: dict[str, Spec] = {spec.name: spec for spec in (*model_rule_specs.SPECS, *system_rule_specs.SPECS)}
+
+
+# What can be recorded of a training: smdebug's collections of PyTorch that say what they hold, and the activations.
+COLLECTIONS = ("losses", "gradients", "weights", "biases", "relu")
+
+
+def collections(text: str) -> tuple[str, ...]:
+    """The hyperparameter `collections`: names separated by `,`. Losses are always among them.
+
+    Raises:
+        InputError: an unknown name.
+    """
+    asked = {name for part in text.split(",") if (name := part.strip())}
+    for name in sorted(asked - set(COLLECTIONS)):
+        close = difflib.get_close_matches(name, COLLECTIONS, 1, cutoff=0.5)
+        hint = f"did you mean {close[0]}?" if close else "known are: " + ", ".join(COLLECTIONS)
+        raise InputError(f"hyperparameter collections: there is no collection {name!r}; {hint}")
+    return tuple(name for name in COLLECTIONS if name in asked | {"losses"})
 
 
 def parse(rules: str, stop_on: str) -> Settings:
