@@ -1,0 +1,256 @@
+"""The gallery: each rule, and a real training that provokes it; and a healthy one, where none fires.
+
+A training runs until the rules that it is for have fired, however slow the machine; that they fire is never a matter
+of how fast it is. The machine is read fifty times a second, so that seconds have as many readings as a job's minutes.
+There is no GPU here: NVML is a fake. So are the cores' counters where a shared machine cannot be made to do what the
+rule is about, to be idle or to wait for a disk.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from classifier import fitting, material, precision, rule_settings
+from classifier.config import Config
+from classifier.material import Material
+from classifier.steps import Step
+from classifier.training import Epoch, Observer
+from classifier.watch.collected import Collected, Sample
+from classifier.watch.rules import machine_rules, step_rules
+from classifier.watch.rules.rule import Finding, Rule
+from classifier.watch.system import System
+from classifier.watch.timeline import Timeline, step_time
+from photographs import data_set
+
+from .provoked import Cores, NowAndThen, Nvml, Repeated, tiny
+
+CPU = precision.Precision(torch.device("cpu"), None)
+READ_EVERY_S = 0.02
+# So many epochs that only a rule that does not fire sees their end.
+PATIENT = 2000
+
+
+class Watch(Observer):
+    def __init__(self, rules: str) -> None:
+        settings = rule_settings.parse(rules, "").rules
+        classes = (*step_rules.RULES, *machine_rules.RULES)
+        self.rules: dict[str, Rule] = {rule.__name__: rule(settings[rule.__name__]) for rule in classes}
+        self.timeline = Timeline()
+        self.system = System(READ_EVERY_S, self._on_sample)
+
+    def on_phase(self, phase: Any) -> None:
+        self.timeline.on_phase(phase)
+
+    def on_step(self, step: Step) -> None:
+        self.timeline.on_step(step)
+        for rule in self.rules.values():
+            rule.on_step(step_time(step))
+
+    def on_epoch(self, epoch: Epoch) -> None:
+        self.timeline.on_epoch(epoch)
+        for rule in self.rules.values():
+            rule.on_epoch(self.timeline.epochs[-1])
+
+    def _on_sample(self, sample: Sample) -> None:
+        for rule in self.rules.values():
+            rule.on_sample(sample)
+
+
+class Gallery:
+    """Trains on generated photographs of 32 pixels, watched."""
+
+    def __init__(self, root: Path) -> None:
+        self.channels = {
+            name: data_set(root, {name: count}) / name for name, count in {"train": 16, "valid": 6}.items()
+        }
+
+    def material(self, config: Config, **replaced: Any) -> Material:
+        torch.manual_seed(0)
+        return dataclasses.replace(material.of_photographs(config, self.channels, [], CPU), **replaced)
+
+    def light(self, config: Config, network: torch.nn.Module | None = None, **repeated: Any) -> Material:
+        """A tiny network, on photographs that are decoded once."""
+        given = self.material(config, network=network or tiny(3))
+        valid = list(given.held_out["valid"])
+        return dataclasses.replace(given, training=Repeated(given.training, **repeated), held_out={"valid": valid})
+
+    def train(
+        self, config: Config, given: Material, expected: Sequence[str] = (), rules: str = "",
+        observers: Callable[[Watch], Sequence[Observer]] = lambda watch: (),
+    ) -> tuple[dict[str, Finding], Collected]:  # fmt: skip
+        """Until the `expected` have fired, or all epochs are done."""
+        watch = Watch(rules)
+        watch.system.start()
+        try:
+            fitting.fit(
+                config, given, CPU, [watch, *observers(watch)],
+                # There has to be an epoch to keep.
+                lambda: bool(expected and watch.timeline.epochs and all(watch.rules[r].fired for r in expected)),
+            )  # fmt: skip
+        finally:
+            watch.system.close()
+        assert not watch.system.missing
+        return {name: rule.finding() for name, rule in watch.rules.items()}, watch.timeline.collected()
+
+
+@pytest.fixture(scope="module")
+def gallery(tmp_path_factory: pytest.TempPathFactory) -> Gallery:
+    return Gallery(tmp_path_factory.mktemp("gallery"))
+
+
+@pytest.fixture(autouse=True)
+def gpus(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Gives the machine GPUs; none unless called."""
+
+    def give(*found: tuple[float, float]) -> None:
+        monkeypatch.setitem(sys.modules, "pynvml", Nvml(*found))
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    give()
+    return give
+
+
+def config(**changed: Any) -> Config:
+    values: dict[str, Any] = {
+        "weights": "none", "freeze_backbone": False, "image_size": 32, "batch_size": 8, "epochs": PATIENT,
+        "learning_rate": 1e-3, "workers": 0,
+    }  # fmt: skip
+    return Config(**values | changed)
+
+
+def fired(findings: dict[str, Finding]) -> set[str]:
+    for finding in findings.values():
+        assert finding.fired <= finding.points
+        assert bool(finding.fired) == bool(finding.firings) and all(firing.detail for firing in finding.firings)
+    return {name for name, finding in findings.items() if finding.fired}
+
+
+def test_healthy(gallery: Gallery, gpus: Callable[..., None]) -> None:
+    """With two GPUs that are well used, so that every rule has something to judge."""
+    gpus((92, 60), (88, 62))
+    this = config(epochs=12)
+    findings, _ = gallery.train(this, gallery.material(this))
+    assert fired(findings) == set(), findings
+    assert [name for name, finding in findings.items() if not finding.points] == []
+
+
+def test_a_loader_that_sleeps_and_a_machine_that_idles(
+    gallery: Gallery, gpus: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpus((7, 10), (9, 10))
+    monkeypatch.setattr("psutil.cpu_times", Cores(busy=0.1))
+    this = config()
+    given = gallery.light(this, times=5, before=lambda number: time.sleep(0.05))
+    expected = {"Dataloader", "LowGPUUtilization", "BatchSize", "OverallSystemUsage"}
+    findings, _ = gallery.train(this, given, tuple(expected))
+    assert fired(findings) >= expected
+    assert "waiting for photographs" in findings["Dataloader"].firings[0].detail
+    assert "busiest core 10 / 10 / 10 %" in findings["OverallSystemUsage"].summary
+
+
+def test_a_core_that_feeds_a_gpu_and_another_that_stands_still(gallery: Gallery, gpus: Callable[..., None]) -> None:
+    """The training itself keeps the one core busy that it is given."""
+    gpus((5, 80), (4, 80))
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        this = config()
+        findings, _ = gallery.train(this, gallery.material(this), ["CPUBottleneck"])
+    finally:
+        os.sched_setaffinity(0, before)
+    assert fired(findings) >= {"CPUBottleneck"}
+
+
+def test_a_disk_that_is_waited_for(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("psutil.cpu_times", Cores(busy=0.3, waiting=0.65))
+    this = config()
+    findings, _ = gallery.train(this, gallery.light(this), ["IOBottleneck"])
+    assert fired(findings) >= {"IOBottleneck"}
+    assert findings["CPUBottleneck"].unseen == findings["BatchSize"].unseen == machine_rules.NO_GPU
+
+
+def test_a_leak_and_a_gpu_that_does_the_work_of_two(gallery: Gallery, gpus: Callable[..., None]) -> None:
+    gpus((95, 60), (5, 60))
+    leaked: list[bytes] = []
+
+    class Leak(Observer):
+        def __init__(self, watch: Watch) -> None:
+            self.watch = watch
+
+        def on_step(self, step: Step) -> None:
+            """By the readings and not by the steps, whose number depends on the machine."""
+            leaked.extend(b"1" * (2 << 20) for _ in range(len(self.watch.system.samples) - len(leaked)))
+
+    this = config()
+    findings, _ = gallery.train(
+        this, gallery.light(this), ["GPUMemoryIncrease", "LoadBalancing"],
+        observers=lambda watch: [Leak(watch)],
+    )  # fmt: skip
+    assert fired(findings) >= {"GPUMemoryIncrease", "LoadBalancing"}
+    assert "the job's processes" in findings["GPUMemoryIncrease"].firings[0].detail
+    assert {f.detail for f in findings["LoadBalancing"].firings} == {
+        "the utilizations of GPU 0 and GPU 1 differ by 90% on average"
+    }
+
+
+def test_a_step_that_takes_long_now_and_then(gallery: Gallery) -> None:
+    this = config()
+    given = gallery.light(this, NowAndThen(tiny(3), every=25, seconds=0.4), times=5)
+    findings, _ = gallery.train(this, given, ["StepOutlier"])
+    assert fired(findings) >= {"StepOutlier"}
+    assert "mostly forward" in findings["StepOutlier"].firings[0].detail
+
+
+def test_a_slow_start_and_more_evaluation_than_training(gallery: Gallery) -> None:
+    """An import that takes two seconds; and thirty times as many photographs to evaluate on as to learn from."""
+
+    class Import(Observer):
+        def on_start(self, network: torch.nn.Module, criterion: torch.nn.Module) -> None:
+            time.sleep(2)
+
+    this = config(epochs=6, batch_size=8)
+    given = gallery.material(this, network=tiny(3))
+    given.training.set_epoch(1)
+    one = list(given.training)[:1]
+
+    class One:
+        def set_epoch(self, epoch: int) -> None: ...
+
+        def __len__(self) -> int:
+            return 1
+
+        def __iter__(self) -> Iterator[Any]:
+            return iter(one)
+
+    given = dataclasses.replace(given, training=One(), held_out={"valid": list(given.held_out["valid"]) * 100})
+    findings, _ = gallery.train(
+        this, given, ["MaxInitializationTime", "OverallFrameworkMetrics"],
+        rules="MaxInitializationTime:threshold=0.02", observers=lambda watch: [Import()],
+    )  # fmt: skip
+    assert fired(findings) >= {"MaxInitializationTime", "OverallFrameworkMetrics"}
+    assert "evaluation and the rest" in findings["OverallFrameworkMetrics"].summary
+
+
+def test_a_rank_that_is_slower_than_the_other(gallery: Gallery) -> None:
+    """Of two trainings, as two ranks would tell of them."""
+    this = config(epochs=2)
+    ranks = []
+    for rank, seconds in enumerate((0.0, 0.2)):
+        given = gallery.light(this, NowAndThen(tiny(3), every=1, seconds=seconds))
+        _, collected = gallery.train(this, given)
+        ranks.append(dataclasses.replace(collected, rank=rank))
+    rule = machine_rules.LoadBalancing(rule_settings.parse("", "").rules["LoadBalancing"])
+    rule.on_ranks([ranks[0], dataclasses.replace(ranks[0], rank=1)])
+    assert (rule.points, rule.fired) == (1, 0)
+    rule.on_ranks(ranks)
+    assert (rule.points, rule.fired) == (2, 1)
+    assert rule.firings[0].detail.startswith("rank 1 takes 0.2")
