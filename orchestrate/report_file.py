@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,12 @@ def find(folder: Path) -> Report | None:
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} has another form than this version reads ({error!r}): take the orchestrate/ of the "
                          f"image's commit; the page {PAGE} beside it opens in any browser") from None  # fmt: skip
+
+
+def table(fired: Sequence[Finding]) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
+    """Columns and rows of rules that fired."""
+    return (("rule", "severity", "fired", "of", "first seen", "what to change"),
+            [(f.rule, f.severity, f.fired, f.points, f.detail, f.advice) for f in fired])  # fmt: skip
 
 
 def _finding(item: dict[str, Any]) -> Finding:

@@ -80,8 +80,7 @@ def attach(session: Session, out: console.Console, name: str) -> Trained:
     )
     if findings:
         out.say()
-        out.table(("rule", "severity", "fired", "of", "first", "what to change"),
-                  [(f.rule, f.severity, f.fired, f.points, f.detail, f.advice) for f in findings])  # fmt: skip
+        out.table(*report_file.table(findings))
     try:
         return Trained(follow.finished(job), left, tuple(findings))
     except JobFailed as error:
