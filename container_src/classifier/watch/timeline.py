@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import platform
 import time
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import torch
 from classifier import machine
 from classifier.steps import Step
 from classifier.training import Epoch, Observer
+from classifier.watch import merge
 from classifier.watch.collected import Collected, EpochMetrics, Span, StepTime
 from classifier.watch.thinned import Thinned
 
@@ -25,12 +25,12 @@ _COUNTED_TOGETHER = 256
 class Timeline(Observer):
     """An observer of training. `began`: when initialization did, in seconds since 1970; else now.
 
-    `rank` and `host` are those of torchrun's environment, or else 0 and this machine's name.
+    `rank` and `host`: else those of this process and this machine.
     """
 
     def __init__(self, began: float | None = None, rank: int | None = None, host: str | None = None) -> None:
         self.began = time.time() if began is None else began
-        self.rank = int(os.environ.get("RANK", "0")) if rank is None else rank
+        self.rank = merge.ranks()[0] if rank is None else rank
         self.host = platform.node() if host is None else host
         self.epochs: list[EpochMetrics] = []
         self._steps: Thinned[StepTime] = Thinned()
