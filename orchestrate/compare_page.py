@@ -14,6 +14,12 @@ from orchestrate.console import Console
 from orchestrate.report_file import Finding
 
 _CURVES = (("valid_accuracy", "valid:accuracy"), ("valid_loss", "valid:loss"), ("train_loss", "train:loss"))
+_LABELS = {
+    "images_per_s": "images/s", "epoch_s": "epoch, s", "step_s": "step, s", "step wait_s": "of it waiting for data, s",
+    "step copy_s": "of it copy to the device, s", "step forward_s": "of it forward, s",
+    "step backward_s": "of it backward, s", "step optimizer_s": "of it optimizer, s", "job_s": "job, s",
+    "wait": "waiting for data", "copy": "copy to the device", "other": "everything else",
+}  # fmt: skip
 # Beyond it the points of a curve would hide its line.
 _MOST_POINTS = 12
 _MOST_CLASSES = 20
@@ -53,7 +59,7 @@ def render(found: Comparison) -> str:
         found=found, charts=charts(found), runs={"a": found.a, "b": found.b}, longest=longest,
         began={run: time.strftime("%Y-%m-%d %H:%M", time.localtime(report.document["began"]))
                for run, report in (("a", found.a), ("b", found.b))},
-        classes=found.classes[:_MOST_CLASSES],
+        classes=found.classes[:_MOST_CLASSES], labels=_LABELS,
         width=plot.WIDTH, height=plot.HEIGHT,
     )  # fmt: skip
 
@@ -62,7 +68,7 @@ def show(found: Comparison, out: Console) -> None:
     """The same as a table."""
     out.say(f"A: {found.a.job} ({found.a.document['status']})")
     out.say(f"B: {found.b.job} ({found.b.document['status']})")
-    rows = [(p.name, told(p.a), told(p.b), change(p)) for p in (*found.metrics, *found.speed)]
+    rows = [(_LABELS.get(p.name, p.name), told(p.a), told(p.b), change(p)) for p in (*found.metrics, *found.speed)]
     out.table(("", "A", "B", "change"), rows)
     settings = [(title.lower(), p.name, told(p.a), told(p.b)) for title, pairs in found.settings.items() for p in pairs]
     if settings:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NoReturn
 
-from classifier import config
+from classifier import config, rule_settings
 from classifier.search_space import OF_THE_JOB
 from orchestrate import console, session
 from orchestrate.channels import Weights, add_weights_argument, parse_weights
@@ -89,7 +89,8 @@ def hyperparameters(args: argparse.Namespace) -> tuple[dict[str, str], Weights]:
     weights = parse_weights(given.pop("weights", None), given.get("model", config.Config.model))
     if weights.hyperparameter:
         given["weights"] = weights.hyperparameter
-    config.Config.parse(given)
+    parsed = config.Config.parse(given)
+    rule_settings.parse(parsed.rules, parsed.stop_on)
     return given, weights
 
 
@@ -126,7 +127,7 @@ def goes_on(out: Console, found: Session, again: str, name: str, stop: Callable[
             is_over = False
         if is_over:
             stop()
-            out.say(f"{name} is being stopped; what has ended of it stays")
+            out.say(f"{name} is being stopped; what has ended of it stays: {again}")
         else:
             out.say(f"{name} goes on. Follow it again: {again}")
             out.say(f"Stop it:         python orchestrate/clean.py {found.flags} {name}")

@@ -29,6 +29,7 @@ from orchestrate import (
     follow,
     jobs,
     live,
+    managed_debugger,
     options,
     pricing,
     report_file,
@@ -52,17 +53,30 @@ class Trained:
 
 def train(
     session: Session, out: console.Console, name: str, image: str, inputs: Mapping[str, str],
-    hyperparameters: Mapping[str, str], machine: Machine,
+    hyperparameters: Mapping[str, str], machine: Machine, managed: bool = False,
 ) -> Trained:  # fmt: skip
-    """Runs one training job to its end. `inputs`: channel -> URI.
+    """Runs one training job to its end. `inputs`: channel -> URI; `managed`: with SageMaker's own Debugger.
 
     Raises:
+        InputError: SageMaker's own Debugger is not to be had.
         JobFailed: it ended Failed or Stopped.
     """
-    request = jobs.training(session, jobs.check_name(name), image, inputs, hyperparameters, machine)
-    jobs.create(session, "CreateTrainingJob", request)
+    sent = request(session, name, image, inputs, hyperparameters, machine, managed)
+    try:
+        jobs.create(session, "CreateTrainingJob", sent)
+    except Exception as error:
+        raise (managed_debugger.explained(error) if managed else error) from None
     out.say(f"training job {name}: {options.told(hyperparameters)}")
     return attach(session, out, name)
+
+
+def request(
+    session: Session, name: str, image: str, inputs: Mapping[str, str], hyperparameters: Mapping[str, str],
+    machine: Machine, managed: bool,
+) -> dict[str, Any]:  # fmt: skip
+    """CreateTrainingJob, exactly as it is sent."""
+    made = jobs.training(session, jobs.check_name(name), image, inputs, hyperparameters, machine)
+    return {**made, **managed_debugger.members(session, hyperparameters)} if managed else made
 
 
 def attach(session: Session, out: console.Console, name: str) -> Trained:
@@ -139,6 +153,7 @@ def main() -> None:
     parser.add_argument("--from-tuning", metavar="NAME", help="a tuning job whose best hyperparameters are taken")
     parser.add_argument("--name", help="of the training job (default: kennel-train-DATE-TIME-XXXX)")
     parser.add_argument("--attach", metavar="NAME", help="follow a training job that was started before")
+    parser.add_argument("--managed-debugger", action="store_true", help=managed_debugger.HELP)
     browser.add_argument(parser)
     options.add_run(parser)
     args = parser.parse_args()
@@ -162,11 +177,11 @@ def main() -> None:
             console.confirm("Start the training job?", args.yes)
         image, inputs, hyperparameters = _job_of(session, args, given, weights)
         if args.dry_run:
-            request = jobs.training(session, jobs.check_name(name), image, inputs, hyperparameters, machine)
-            print(jobs.printable(request))
+            sent = request(session, name, image, inputs, hyperparameters, machine, args.managed_debugger)
+            print(jobs.printable(sent))
             return
         with following(session, out, name):
-            trained = train(session, out, name, image, inputs, hyperparameters, machine)
+            trained = train(session, out, name, image, inputs, hyperparameters, machine, args.managed_debugger)
     show(trained, out)
     out.result(document(trained))
     if trained.results.report:
