@@ -125,11 +125,11 @@ SPECS = (
         "keep `float(loss)`), a list or a cache that is never emptied. Fewer workers and a smaller batch-size only "
         "postpone the end.",
         f"{_SMDEBUG}, which compared two moving averages of a GPU's memory and so fired at each jump as well; here "
-        "`rises` of the last averages must be above the one before and none below it; resident memory is added",
+        "what is held throughout a window must have risen `rises` times and not fallen; resident memory is added",
         {
             "increase": Threshold(5, 0.1, 1000, "percent of what was held before by which it grows meanwhile"),
-            "rises": Threshold(5, 2, 1000, "rises from one average to the next, of the last twice as many averages"),
-            "window": Threshold(10, 1, 100_000, "readings in one average"),
+            "rises": Threshold(5, 2, 1000, "rises from one window to the next, of the last twice as many windows"),
+            "window": Threshold(10, 1, 100_000, "readings in one window"),
             "patience": _PATIENCE,
         },
     ),

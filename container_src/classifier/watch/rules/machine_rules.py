@@ -9,13 +9,14 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 
 from classifier.rule_settings import Setting
-from classifier.watch.collected import Collected, Sample
+from classifier.watch.collected import Collected, Sample, StepTime
 from classifier.watch.rules.percents import Percents
 from classifier.watch.rules.rule import Firing, Rule
 
 NO_GPU = "this machine has no GPU that could be watched"
-# Averages over as many readings as `window` says, and over that many times as many: a leak may be slow.
+# Windows of as many readings as `window` says, and of that many times as many: a leak may be slow.
 _SCALES = (1, 8, 64)
+_STEPS_EACH = 5
 Tell = Callable[[Rule, Firing], None]
 
 
@@ -185,41 +186,56 @@ class IOBottleneck(_Bottleneck):
 
 
 class _Growth:
-    """Averages of `readings` readings each; `grew` compares the last `2 * rises + 1` of them."""
+    """The lowest of `readings` readings, over at least `_STEPS_EACH` steps; `grew` compares the last `2 * rises + 1` of
+    these. What a single step takes and gives back is not among them."""
 
     def __init__(self, readings: int, rises: int, increase: float) -> None:
         self._readings, self._rises, self._increase = readings, rises, increase / 100
-        self._sum, self._count = 0.0, 0
-        self._averages: deque[float] = deque(maxlen=2 * rises + 1)
+        self._lowest: deque[float] = deque(maxlen=2 * rises + 1)
+        self._held, self._count, self._began = math.inf, 0, 0
 
-    def add(self, value: float) -> tuple[float, float] | None:
-        """(first, last) of the averages kept, whenever another one is complete and there are enough of them."""
-        self._sum, self._count = self._sum + value, self._count + 1
-        if self._count < self._readings:
+    def add(self, held: float, steps: int) -> tuple[float, float] | None:
+        """(first, last) of those kept, whenever another one is complete and there are enough of them; `steps`: how
+        many there have been until now."""
+        self._began = self._began or steps
+        self._held, self._count = min(self._held, held), self._count + 1
+        if self._count < self._readings or steps < self._began + _STEPS_EACH:
             return None
-        self._averages.append(self._sum / self._count)
-        self._sum, self._count = 0.0, 0
-        if len(self._averages) < 2 * self._rises + 1:
+        self._lowest.append(self._held)
+        self._held, self._count, self._began = math.inf, 0, steps
+        if len(self._lowest) < 2 * self._rises + 1:
             return None
-        return self._averages[0], self._averages[-1]
+        return self._lowest[0], self._lowest[-1]
 
     def grew(self) -> bool:
         """Whether they rose again and again: one jump, as the first evaluation makes, is no leak."""
-        first, last = self._averages[0], self._averages[-1]
+        first, last = self._lowest[0], self._lowest[-1]
         worth = first * self._increase / (2 * self._rises)
-        changes = [after - before for before, after in itertools.pairwise(self._averages)]
+        changes = [after - before for before, after in itertools.pairwise(self._lowest)]
         rises = sum(change > worth for change in changes)
         return min(changes) >= 0 and rises >= self._rises and last > first * (1 + self._increase)
 
 
-class GPUMemoryIncrease(_OnReadings):
-    """Fires at each average while those before it rose again and again; of every GPU and of the resident memory."""
+class GPUMemoryIncrease(Rule):
+    """Fires at each window while what those before it held rose again and again; of every GPU and of the resident
+    memory. Readings before the second step, which is when everything is there that a step needs, do not count."""
 
     def __init__(self, setting: Setting, tell: Tell = lambda rule, firing: None) -> None:
         super().__init__(setting, tell)
         self._series: dict[str, list[_Growth]] = {}
+        self._steps = self._readings = 0
 
-    def judge(self, sample: Sample) -> None:
+    def on_step(self, step: StepTime) -> None:
+        # On the training's thread: a number that the other thread only reads.
+        self._steps = step.number
+
+    def on_sample(self, sample: Sample) -> None:
+        steps = self._steps
+        if steps < 2:
+            return
+        self._readings += 1
+        if self._readings <= self["patience"]:
+            return
         memories = {"the job's processes": sample.memory_bytes}
         memories |= {f"GPU {gpu.number}": gpu.memory_bytes for gpu in sample.gpus}
         for name, held in memories.items():
@@ -229,10 +245,10 @@ class GPUMemoryIncrease(_OnReadings):
                 window, rises = int(self["window"]), int(self["rises"])
                 self._series[name] = [_Growth(window * scale, rises, self["increase"]) for scale in _SCALES]
             for growth in self._series[name]:
-                if ends := growth.add(held):
+                if ends := growth.add(held, steps):
                     first, last = (end / 1e9 for end in ends)
                     detail = f"memory of {name} rose from {first:.2f} to {last:.2f} GB without falling"
-                    self.saw(growth.grew(), detail, at=sample.at)
+                    self.saw(growth.grew(), detail, at=sample.at, step=steps)
 
 
 class OverallSystemUsage(_OnReadings):
