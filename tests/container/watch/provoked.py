@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import psutil
 import torch
 
 from classifier.training import Batch, Source
+from photographs import jpeg
 
 TICKS = 1.0  # seconds of each core that pass between two readings of `Cores`
 
@@ -71,13 +74,11 @@ class Cores:
         return [row] * self._cores
 
 
-class Repeated:
-    """The batches of one epoch of `source`, `times` over in each; `before` is called with the number of each."""
+class Given:
+    """The same batches in every epoch; `before` is called with the number of each."""
 
-    def __init__(self, source: Source, times: int = 1, before: Callable[[int], None] = lambda number: None) -> None:
-        source.set_epoch(1)
-        self._batches: list[Batch] = list(source) * times
-        self._before = before
+    def __init__(self, batches: Sequence[Batch], before: Callable[[int], None] = lambda number: None) -> None:
+        self._batches, self._before = batches, before
 
     def set_epoch(self, epoch: int) -> None: ...
 
@@ -88,6 +89,21 @@ class Repeated:
         for number, batch in enumerate(self._batches):
             self._before(number)
             yield batch
+
+
+def repeated(source: Source, times: int = 1, before: Callable[[int], None] = lambda number: None) -> Given:
+    """The batches of one epoch of `source`, `times` over in each."""
+    source.set_epoch(1)
+    return Given(list(source) * times, before)
+
+
+def pictures(folder: Path, classes: dict[str, tuple[float, int]]) -> None:
+    """Writes `folder/<class>/<n>.jpg`; `classes`: its hue and how many of it."""
+    rng = np.random.default_rng(0)
+    for name, (hue, count) in classes.items():
+        (folder / name).mkdir(parents=True)
+        for i in range(count):
+            (folder / name / f"{i}.jpg").write_bytes(jpeg(hue, rng))
 
 
 class NowAndThen(torch.nn.Module):

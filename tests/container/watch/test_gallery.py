@@ -12,7 +12,7 @@ import dataclasses
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,13 @@ from classifier.material import Material
 from classifier.steps import Step
 from classifier.training import Epoch, Observer
 from classifier.watch.collected import Collected, Sample
-from classifier.watch.rules import machine_rules, step_rules
+from classifier.watch.rules import epoch_rules, machine_rules, step_rules
 from classifier.watch.rules.rule import Finding, Rule
 from classifier.watch.system import System
 from classifier.watch.timeline import Timeline, step_time
 from photographs import data_set
 
-from .provoked import Cores, NowAndThen, Nvml, Repeated, tiny
+from .provoked import Cores, Given, NowAndThen, Nvml, pictures, repeated, tiny
 
 CPU = precision.Precision(torch.device("cpu"), None)
 READ_EVERY_S = 0.02
@@ -42,7 +42,7 @@ PATIENT = 2000
 class Watch(Observer):
     def __init__(self, rules: str) -> None:
         settings = rule_settings.parse(rules, "").rules
-        classes = (*step_rules.RULES, *machine_rules.RULES)
+        classes = (*epoch_rules.RULES, *step_rules.RULES, *machine_rules.RULES)
         self.rules: dict[str, Rule] = {rule.__name__: rule(settings[rule.__name__]) for rule in classes}
         self.timeline = Timeline()
         self.system = System(READ_EVERY_S, self._on_sample)
@@ -69,19 +69,25 @@ class Gallery:
     """Trains on generated photographs of 32 pixels, watched."""
 
     def __init__(self, root: Path) -> None:
-        self.channels = {
-            name: data_set(root, {name: count}) / name for name, count in {"train": 16, "valid": 6}.items()
-        }
+        self.data = data_set(root, {"train": 16, "valid": 6})
 
-    def material(self, config: Config, **replaced: Any) -> Material:
+    def material(self, config: Config, data: Path | None = None, **replaced: Any) -> Material:
         torch.manual_seed(0)
-        return dataclasses.replace(material.of_photographs(config, self.channels, [], CPU), **replaced)
+        channels = {name: (data or self.data) / name for name in ("train", "valid")}
+        return dataclasses.replace(material.of_photographs(config, channels, [], CPU), **replaced)
 
-    def light(self, config: Config, network: torch.nn.Module | None = None, **repeated: Any) -> Material:
+    def light(
+        self, config: Config, network: torch.nn.Module | None = None, data: Path | None = None, **more: Any
+    ) -> Material:
         """A tiny network, on photographs that are decoded once."""
-        given = self.material(config, network=network or tiny(3))
-        valid = list(given.held_out["valid"])
-        return dataclasses.replace(given, training=Repeated(given.training, **repeated), held_out={"valid": valid})
+        given = self.material(config, data)
+        torch.manual_seed(0)
+        return dataclasses.replace(
+            given,
+            network=network or tiny(len(given.classes)),
+            training=repeated(given.training, **more),
+            held_out={"valid": list(given.held_out["valid"])},
+        )
 
     def train(
         self, config: Config, given: Material, expected: Sequence[str] = (), rules: str = "",
@@ -145,6 +151,42 @@ def test_healthy(gallery: Gallery, gpus: Callable[..., None]) -> None:
     findings, _ = gallery.train(this, gallery.material(this))
     assert fired(findings) == set(), findings
     assert [name for name, finding in findings.items() if not finding.points] == []
+
+
+def test_a_learning_rate_of_ten(gallery: Gallery) -> None:
+    this = config(learning_rate=10.0)
+    findings, _ = gallery.train(this, gallery.light(this), ["LossNotDecreasing"])
+    assert fired(findings) >= {"LossNotDecreasing"}
+
+
+def test_a_handful_of_random_labels(gallery: Gallery) -> None:
+    """They can be learned by heart, and the more they are, the worse the network gets on others."""
+    this = config(learning_rate=0.01)
+    given = gallery.light(this, tiny(3, (32, 64)))
+    given.training.set_epoch(1)
+    pixels, labels = next(iter(given.training))
+    generator = torch.Generator().manual_seed(0)
+    by_heart = [(pixels, torch.randint(3, labels.shape, generator=generator))]
+    given = dataclasses.replace(given, training=Given(by_heart))
+    findings, _ = gallery.train(this, given, ["Overfit", "Overtraining"])
+    assert fired(findings) >= {"Overfit", "Overtraining"}
+
+
+def test_one_class_with_95_percent_of_the_photographs(gallery: Gallery, tmp_path: Path) -> None:
+    pictures(tmp_path / "train", {"amber": (0.1, 76), "blue": (0.4, 2), "green": (0.7, 2)})
+    pictures(tmp_path / "valid", dict.fromkeys(("amber", "blue", "green"), (0.1, 2)))
+    this = config()
+    findings, _ = gallery.train(this, gallery.light(this, data=tmp_path), ["ClassImbalance"])
+    assert fired(findings) >= {"ClassImbalance"}
+
+
+def test_two_classes_that_look_the_same(gallery: Gallery, tmp_path: Path) -> None:
+    for split in ("train", "valid"):
+        pictures(tmp_path / split, {"amber": (0.1, 16), "blue": (0.6, 16), "orange": (0.1, 16)})
+    this = config(learning_rate=0.01)
+    findings, _ = gallery.train(this, gallery.light(this, data=tmp_path), ["Confusion"])
+    assert fired(findings) >= {"Confusion"}
+    assert "class 0" in findings["Confusion"].firings[0].detail and "class 2" in findings["Confusion"].firings[0].detail
 
 
 def test_a_loader_that_sleeps_and_a_machine_that_idles(
@@ -222,20 +264,10 @@ def test_a_slow_start_and_more_evaluation_than_training(gallery: Gallery) -> Non
             time.sleep(2)
 
     this = config(epochs=6, batch_size=8)
-    given = gallery.material(this, network=tiny(3))
-    given.training.set_epoch(1)
-    one = list(given.training)[:1]
-
-    class One:
-        def set_epoch(self, epoch: int) -> None: ...
-
-        def __len__(self) -> int:
-            return 1
-
-        def __iter__(self) -> Iterator[Any]:
-            return iter(one)
-
-    given = dataclasses.replace(given, training=One(), held_out={"valid": list(given.held_out["valid"]) * 100})
+    given = gallery.light(this)
+    given = dataclasses.replace(
+        given, training=Given(list(given.training)[:1]), held_out={"valid": list(given.held_out["valid"]) * 100}
+    )
     findings, _ = gallery.train(
         this, given, ["MaxInitializationTime", "OverallFrameworkMetrics"],
         rules="MaxInitializationTime:threshold=0.02", observers=lambda watch: [Import()],
