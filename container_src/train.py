@@ -133,7 +133,7 @@ def train(config: Config, job: Job, compute: Precision) -> None:
         from classifier.watch.recorder import Recorder
 
         recorder = Recorder(job.output_dir, config.save_interval, job.hook_file if job.hook_file.is_file() else None)
-    observers = [Log(config.epochs), *(recorder.observers if recorder else [])]
+    observers = [Log(config.epochs, steps=len(given.training)), *(recorder.observers if recorder else [])]
     fitted = fitting.fit(config, given, compute, observers, job.stop.is_set)
     delivered = fitting.deliver(job, config, given, fitted, compute)
     if recorder:

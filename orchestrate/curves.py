@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 
 from classifier import metrics
 
-_EPOCH = re.compile(r"\bepoch (\d+)/\d+: ")
+# Not `step 40/105 of epoch 3/10: `, which has no metrics.
+_EPOCH = re.compile(r"(?<!of )\bepoch (\d+)/\d+: ")
 _METRICS = {d["Name"]: re.compile(d["Regex"]) for d in metrics.definitions()}
 
 
