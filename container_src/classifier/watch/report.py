@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from classifier.atomic import replacing
-from classifier.watch import columns, confusion, page, times, verdict
+from classifier.watch import columns, confusion, times, verdict
 from classifier.watch.collected import Collected, EpochMetrics
+from classifier.watch.page import rendering
 from classifier.watch.rules.rule import Finding
 
 VERSION = 1
@@ -103,5 +104,5 @@ def write(directory: Path, document: Mapping[str, Any]) -> Path:
         file.write_text(json.dumps(document, separators=(",", ":"), allow_nan=False) + "\n", encoding="utf-8")
     path = directory / PAGE
     with replacing(path) as file:
-        file.write_text(page.render(document), encoding="utf-8")
+        file.write_text(rendering.render(document), encoding="utf-8")
     return path

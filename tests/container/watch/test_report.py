@@ -42,7 +42,7 @@ def test_the_document_says_what_was_measured(tmp_path: Path) -> None:
 
 def test_numbers_that_are_none(tmp_path: Path) -> None:
     collected = runs.rank(gpus=1)
-    collected.steps.append(StepTime(101, 5, 64, NAN, NAN, INF, -INF, NAN, NAN))
+    collected.steps.append(StepTime(101, 5, 64, runs.BEGAN + 51, NAN, INF, -INF, NAN, NAN))
     collected.samples.append(Sample(runs.BEGAN, (NAN, INF), NAN, 0, NAN, INF, NAN, NAN))
     bad = EpochMetrics(1, runs.BEGAN, INF, NAN, NAN, INF, NAN, -INF, [[0, 0], [0, 0]], [0, 0])
     tensors = runs.tensors(["weight"], 2)
