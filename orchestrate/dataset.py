@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from classifier.fingerprint import EXTENSIONS
 from orchestrate.errors import InputError
 
 # split -> class -> photographs; the split "" holds what is not split yet.
@@ -47,8 +48,6 @@ def read(root: Path) -> Layout:
     Raises:
         InputError: no class folders, one class only, an empty class folder, a class that `train` lacks.
     """
-    from classifier.images import EXTENSIONS
-
     while True:
         folders = _folders(root)
         if len(folders) != 1 or folders[0].name.lower() in _SPLIT_NAMES or not _folders(folders[0]):
@@ -89,13 +88,11 @@ def require_classes(layout: Layout, root: Path) -> None:
 
 def unreadable(layout: Layout) -> dict[Path, str]:
     """Decodes every photograph as training will; those that it would refuse, with the reason."""
-    from classifier.images import BadImage, Preprocessing, load
-
-    small = Preprocessing.for_size(_CHECK_PIXELS)
+    from classifier.decoding import BadImage, decode
 
     def fault(path: Path) -> str | None:
         try:
-            load(path.read_bytes(), small)
+            decode(path.read_bytes(), _CHECK_PIXELS)
         except BadImage as error:
             return str(error)
         return None

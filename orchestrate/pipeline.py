@@ -181,7 +181,7 @@ def _data(session: Session, plan: Plan, out: console.Console) -> str:
 
 def _samples(session: Session, data: str, folder: Path) -> dict[str, Path]:
     """Class -> a photograph of it out of test/ (out of valid/ where there is no test/), on this machine."""
-    from classifier.images import EXTENSIONS
+    from classifier.fingerprint import EXTENSIONS
 
     base = data if storage.is_uri(data) else Path(data).resolve().as_uri()
     for split in ("test", "valid"):

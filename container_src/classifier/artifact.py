@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from classifier.atomic import replacing
 from classifier.config import MODELS
 from classifier.errors import InputError
-from classifier.preprocessing import Preprocessing
+from classifier.preprocessing import METHOD, Preprocessing
 
 if TYPE_CHECKING:
     import torch
@@ -99,6 +99,11 @@ def read(directory: Path) -> Artifact:
     except (KeyError, TypeError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise InputError(f"{path} is damaged ({reason}); fetch or train the model again") from None
+    if artifact.preprocessing.method != METHOD:
+        raise InputError(
+            f"{path} was trained on photographs decoded another way ({artifact.preprocessing.method}; here: {METHOD}): "
+            f"train the model again or serve it with the image that trained it"
+        )
     if artifact.model not in MODELS:
         raise InputError(f"{path} names the model {artifact.model!r}; known are {', '.join(MODELS)}")
     if _sha256(artifact.weights_path) != expected:

@@ -81,7 +81,14 @@ class Config:
     early_stopping_patience: int = _hyperparameter(
         0, "stop after this many epochs without a better valid:accuracy; 0 never stops", 0, 1000
     )
-    workers: int = _hyperparameter(-1, "processes that decode photographs; -1 chooses by the CPUs at hand", -1, 64)
+    workers: int = _hyperparameter(-1, "threads that decode photographs; -1 chooses by the CPUs at hand", -1, 64)
+    max_bad_images: int = _hyperparameter(
+        0,
+        "photographs that may turn out to be unreadable: each is named and skipped, and another of its class takes its "
+        "place; one more ends the job",
+        0,
+        1_000_000,
+    )
     debug: bool = _hyperparameter(False, "watch the training: record tensors and times, judge them, write the report")
     save_interval: int = _hyperparameter(
         0,

@@ -27,6 +27,7 @@ from classifier.errors import InputError
 from classifier.extraction import Batch, Forward, on_cores, on_gpu
 from classifier.features import Key, Split
 from classifier.job import Job
+from classifier.loading import choose_workers
 from classifier.log import say
 from classifier.precision import Precision
 from classifier.preprocessing import Preprocessing
@@ -92,9 +93,10 @@ def embed(config: Config, job: Job, precision: Precision) -> Path:
     say(f"embed: {', '.join(f'{len(s)} {name}' for name, s in splits.items())} photographs of {len(classes)} classes, "
         f"{config.model} at {config.image_size} pixels, weights {weights or 'random'}, {key.views} a training "
         f"photograph; {precision}" + (f"; host {job.rank + 1} of {job.hosts}" if job.hosts > 1 else ""))  # fmt: skip
+    bad = data.BadImages(config.max_bad_images, say)
     for name, split in splits.items():
         augment = config.augment and name == "train"
-        views = data.Views(split, key.preprocessing, augment, config.seed, key.views)
+        views = data.Views(split, key.preprocessing, augment, config.seed, key.views, bad, precision.device)
         work.run(views, shards[name][job.rank], forward)
     if work.done:
         say(f"embed: photographs_per_second={work.per_second:.5g}")
@@ -154,8 +156,7 @@ class _Pass:
     def _compute(self, views: data.Views, batches: Sequence[range], forward: Forward) -> Iterator[Batch]:
         if self._device == "cpu":
             return on_cores(views, batches, forward, self._config.workers)
-        workers = data.choose_workers(self._config.workers, self._config.image_size, self._pictures)
-        return on_gpu(views, batches, forward, workers)
+        return on_gpu(views, batches, forward, choose_workers(self._config.workers))
 
     def _kept(self, shard: Shard) -> int:
         """How many photographs of a shard are there from an earlier run, complete or not."""

@@ -10,6 +10,7 @@ import torch
 
 from classifier import data, machine
 from classifier.images import normalize
+from classifier.loading import Loader
 from classifier.precision import Precision, threads
 from classifier.preprocessing import Preprocessing
 
@@ -24,6 +25,11 @@ class Forward:
         for module in backbone.modules():
             if precision.half and isinstance(module, torch.nn.Conv2d):
                 module.to(precision.half)  # once; autocast would do it again for every batch
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self._precision.device
 
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         pictures = pixels.flatten(0, 1).to(self._precision.device, non_blocking=True)
@@ -57,6 +63,6 @@ def on_cores(views: data.Views, batches: Sequence[range], forward: Forward, work
 
 
 def on_gpu(views: data.Views, batches: Sequence[range], forward: Forward, workers: int) -> Iterator[Batch]:
-    """Worker processes decode while the GPU computes."""
-    for pixels, labels in data.unwrapped(data.load_batches(views, workers, batches)):
-        yield forward(pixels), labels
+    """Threads decode while the GPU computes."""
+    for pixels, labels in Loader(views.__getitem__, batches, workers, forward.device):
+        yield forward(pixels), labels.cpu()

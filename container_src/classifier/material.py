@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -19,9 +20,13 @@ from classifier.config import Config
 from classifier.errors import InputError
 from classifier.features import FeatureBatches, Features, check, read
 from classifier.job import Job
+from classifier.log import say
 from classifier.precision import Precision
 from classifier.preprocessing import Preprocessing
 from classifier.training import Batch, Source
+
+if TYPE_CHECKING:
+    from classifier.data import Photograph, Split
 
 # Rows that the head takes at once where nothing is learned from them.
 _EVALUATED_AT_ONCE = 4096
@@ -33,8 +38,8 @@ class Material:
 
     `sizes`: split -> photographs. `weights`: the file name of the pretrained weights. `network`: with its first
     weights, on the device. `prepare`: of a batch's inputs, what the network takes. `frozen`: the weights of the model
-    that `network` lacks. `photographs`: split -> where its photographs are, in the order of `held_out`; empty where
-    there are features instead.
+    that `network` lacks. `photographs`: split -> its photographs, in the order of `held_out`; empty where there are
+    features instead.
     """
 
     classes: tuple[str, ...]
@@ -48,11 +53,11 @@ class Material:
     prepare: Callable[[torch.Tensor], torch.Tensor]
     frozen: Mapping[str, torch.Tensor]
     line: str
-    photographs: Mapping[str, Sequence[Path]] = field(default_factory=dict)
+    photographs: Mapping[str, Split] = field(default_factory=dict)
 
-    def photograph(self, split: str, index: int) -> Path | None:
-        """Where photograph `index` of a held-out split is; None where there are features instead."""
-        return self.photographs[split][index] if split in self.photographs else None
+    def photograph(self, split: str, index: int) -> Photograph | None:
+        """Photograph `index` of a held-out split; None where there are features instead."""
+        return self.photographs[split].photograph(index) if split in self.photographs else None
 
 
 def open(config: Config, job: Job, precision: Precision) -> Material:
@@ -72,27 +77,31 @@ def of_photographs(
     """
     from classifier import data
     from classifier.images import normalize
+    from classifier.loading import choose_workers
 
     splits = data.find_splits(channels)
     fingerprint = data.fingerprint(list(splits.values()))
     check_data(config, fingerprint)
     preprocessing = Preprocessing.for_size(config.image_size)
     net, weights = first_network(config, len(splits["train"].classes), directories)
-    workers = data.choose_workers(config.workers, config.image_size, config.batch_size)
-    training = data.Photographs(splits["train"], preprocessing, config.augment, config.seed, config.views)
+    workers, device = choose_workers(config.workers), precision.device
+    bad = data.BadImages(config.max_bad_images, say)
+    training = data.Photographs(splits["train"], preprocessing, config.augment, config.seed, config.views, bad, device)
     return Material(
         splits["train"].classes, preprocessing, {name: len(split) for name, split in splits.items()}, fingerprint,
         weights, net.to(precision.device),
-        training=data.Batches(training, config.batch_size, workers, shuffle=True, seed=config.seed),
+        training=data.Batches(training, config.batch_size, workers, True, config.seed, device, say),
         held_out={
-            name: data.Batches(data.Photographs(split, preprocessing), config.batch_size, workers)
+            name: data.Batches(
+                data.Photographs(split, preprocessing, bad=bad), config.batch_size, workers, device=device
+            )
             for name, split in splits.items() if name != "train"
         },
         prepare=functools.partial(normalize, preprocessing=preprocessing),
         frozen={},
         line=f"backbone {'frozen' if config.freeze_backbone else 'trained'}, weights {weights or 'random'}; "
         f"{precision}, {workers} data workers",
-        photographs={name: split.paths for name, split in splits.items() if name != "train"},
+        photographs={name: split for name, split in splits.items() if name != "train"},
     )  # fmt: skip
 
 

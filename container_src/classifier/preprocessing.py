@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+# How pixels are made of a file (`decoding` and `images`); another name whenever they become others.
+METHOD = "libjpeg-turbo in eighths, whole boxes, bilinear"
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -19,6 +22,7 @@ class Preprocessing:
     crop: int
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    method: str = METHOD
 
     @classmethod
     def for_size(cls, image_size: int) -> Preprocessing:
@@ -33,6 +37,7 @@ class Preprocessing:
             int(values["crop"]),
             tuple(float(v) for v in values["mean"]),
             tuple(float(v) for v in values["std"]),
+            str(values.get("method", "not told")),
         )
 
     def to_dict(self) -> dict[str, Any]:

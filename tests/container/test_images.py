@@ -111,7 +111,7 @@ def test_augmentation_depends_on_the_generator_alone() -> None:
     assert (first == same).all()
     others = [load_views(data, SMALL, [random.Random(seed)])[0] for seed in range(8)]
     assert all(o.shape == (40, 40, 3) for o in others)
-    assert len({o.tobytes() for o in others}) == 8
+    assert len({o.numpy().tobytes() for o in others}) == 8
 
 
 def test_normalize() -> None:

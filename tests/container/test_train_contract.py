@@ -118,7 +118,7 @@ def test_a_damaged_photograph_is_named(job: Factory, data: Path, tmp_path: Path)
     victim = copy / "train" / "blue" / "3.jpg"
     victim.write_bytes(victim.read_bytes()[:300])
     this = job(train=copy / "train", valid=copy / "valid")
-    # With workers the error crosses a process boundary, which must not turn it into a traceback.
+    # With workers the error crosses from a thread, which must not turn it into a traceback.
     code, log = this.run(QUICK | {"workers": "1"})
     assert code == 1
     assert "the photograph train/blue/3.jpg cannot be used: the image is damaged" in this.failure()

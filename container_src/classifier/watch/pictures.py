@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from pathlib import PurePath
+from typing import Any, Protocol
 
 from PIL import Image
 
@@ -19,10 +19,22 @@ SIDE = 160
 MOST_BYTES = 12_000
 
 
+class Photograph(Protocol):
+    """A file, or what a shard has of one."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def parent(self) -> PurePath: ...
+
+    def read_bytes(self) -> bytes: ...
+
+
 def mistakes(
     found: Sequence[Mistake],
     classes: Sequence[str],
-    photograph: Callable[[int], Path | None],
+    photograph: Callable[[int], Photograph | None],
     preprocessing: Preprocessing,
 ) -> list[dict[str, Any]]:
     """For report.json: `picture` as a data URI and `photograph` as `class/file`, both None where there is none."""
@@ -39,7 +51,7 @@ def mistakes(
     return made
 
 
-def thumbnail(path: Path, preprocessing: Preprocessing) -> str | None:
+def thumbnail(path: Photograph, preprocessing: Preprocessing) -> str | None:
     """The part of the photograph that the network sees, as a JPEG of at most MOST_BYTES in a data URI; None where the
     file is gone or damaged by now."""
     smaller = Preprocessing(round(SIDE * preprocessing.resize / preprocessing.crop), SIDE)
