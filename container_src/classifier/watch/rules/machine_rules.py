@@ -9,8 +9,8 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 
 from classifier.rule_settings import Setting
-from classifier.watch.collected import Collected, Sample, StepTime
-from classifier.watch.rules.percents import Percents
+from classifier.watch.collected import Collected, Gpu, Sample, StepTime
+from classifier.watch.rules.percents import Percents, distance
 from classifier.watch.rules.rule import Firing, Rule
 
 NO_GPU = "this machine has no GPU that could be watched"
@@ -45,16 +45,15 @@ class LowGPUUtilization(_OnReadings):
     def __init__(self, setting: Setting, tell: Tell = lambda rule, firing: None) -> None:
         super().__init__(setting, tell)
         self.unseen = NO_GPU
-        self._windows: defaultdict[int, deque[float]] = defaultdict(lambda: deque(maxlen=int(self["window"])))
+        self._windows: defaultdict[int, Percents] = defaultdict(lambda: Percents(int(self["window"])))
 
     def collect(self, sample: Sample) -> None:
         for gpu in sample.gpus:
             self.unseen = ""
-            self._windows[gpu.number].append(gpu.utilization)
+            self._windows[gpu.number].add(gpu.utilization)
 
     def judge(self, sample: Sample) -> None:
-        for index, window in self._windows.items():
-            percents = Percents(window)
+        for index, percents in self._windows.items():
             if not percents.total:
                 continue
             p95, p5 = percents.percentile(95), percents.percentile(5)
@@ -79,28 +78,28 @@ class LoadBalancing(_OnReadings):
             self.unseen = ""
 
     def judge(self, sample: Sample) -> None:
-        pairs = itertools.combinations([(i, p) for i, p in self._utilization.items() if p.total], 2)
-        apart = [(a.distance(b), i, j) for (i, a), (j, b) in pairs]
+        shares = {index: percents.shares() for index, percents in self._utilization.items() if percents.total}
+        apart = [(distance(shares[i], shares[j]), i, j) for i, j in itertools.combinations(shares, 2)]
         if apart:
-            distance, i, j = max(apart)
-            detail = f"the utilizations of GPU {i} and GPU {j} differ by {distance:.0%} on average"
-            self.saw(distance > self["threshold"], detail, at=sample.at)
+            most, i, j = max(apart)
+            detail = f"the utilizations of GPU {i} and GPU {j} differ by {most:.0%} on average"
+            self.saw(most > self["threshold"], detail, at=sample.at)
 
     def on_ranks(self, ranks: Sequence[Collected]) -> None:
         """Once, at the end: all ranks' steps."""
-        took = {
-            rank.rank: statistics.fmean(step.wait_s + step.copy_s + step.forward_s for step in rank.steps)
-            for rank in ranks
-            if rank.steps
-        }
+        took = {}
+        for rank in ranks:
+            to_loss = [step.wait_s + step.copy_s + step.forward_s for step in rank.steps]
+            if finite := [seconds for seconds in to_loss if math.isfinite(seconds)]:
+                took[rank.rank] = statistics.fmean(finite)
         if len(took) < 2:
             return
         slow, fast = max(took, key=took.__getitem__), min(took, key=took.__getitem__)
-        distance = 1 - took[fast] / took[slow] if took[slow] else 0.0
+        apart = 1 - took[fast] / took[slow] if took[slow] else 0.0
         detail = (f"rank {slow} takes {took[slow]:.3f} s from the start of a step to its loss, rank {fast} "
                   f"{took[fast]:.3f} s")  # fmt: skip
         last = max(step for rank in ranks for step in rank.steps)
-        self.saw(distance > self["threshold"], detail, at=last.began, step=last.number, epoch=last.epoch)
+        self.saw(apart > self["threshold"], detail, at=last.began, step=last.number, epoch=last.epoch)
 
 
 class BatchSize(_OnReadings):
@@ -109,22 +108,19 @@ class BatchSize(_OnReadings):
     def __init__(self, setting: Setting, tell: Tell = lambda rule, firing: None) -> None:
         super().__init__(setting, tell)
         self.unseen = NO_GPU
-        self._used: deque[tuple[float, float, float]] = deque(maxlen=int(self["window"]))
+        self._cpu, self._gpu, self._memory = (Percents(int(self["window"])) for _ in range(3))
 
     def collect(self, sample: Sample) -> None:
         if sample.gpus:
             self.unseen = ""
-            utilization, memory = (
-                _busiest(sample),
-                max(100 * g.memory_bytes / max(g.memory_total, 1) for g in sample.gpus),
-            )
-            self._used.append((_cpu(sample), utilization, memory))
+            self._cpu.add(_cpu(sample))
+            self._gpu.add(_busiest(sample))
+            self._memory.add(max((_filled(gpu) for gpu in sample.gpus if gpu.memory_total), default=math.nan))
 
     def judge(self, sample: Sample) -> None:
-        series = [Percents(values) for values in zip(*self._used, strict=True)]
-        if not series or not all(percents.total for percents in series):
+        if not (self._cpu.total and self._gpu.total and self._memory.total):
             return
-        cpu, gpu, memory = (percents.percentile(95) for percents in series)
+        cpu, gpu, memory = (percents.percentile(95) for percents in (self._cpu, self._gpu, self._memory))
         little = (
             cpu < self["cpu_threshold_p95"]
             and gpu < self["gpu_threshold_p95"]
@@ -265,7 +261,7 @@ class OverallSystemUsage(_OnReadings):
         self._used["I/O wait"].add(sample.iowait)
         for gpu in sample.gpus:
             self._used[f"GPU {gpu.number}"].add(gpu.utilization)
-            self._used[f"memory of GPU {gpu.number}"].add(100 * gpu.memory_bytes / max(gpu.memory_total, 1))
+            self._used[f"memory of GPU {gpu.number}"].add(_filled(gpu))
         self._memory = max(self._memory, sample.memory_bytes)
 
     def judge(self, sample: Sample) -> None:
@@ -301,3 +297,8 @@ def _cpu(sample: Sample) -> float:
 
 def _busiest(sample: Sample) -> float:
     return max((gpu.utilization for gpu in sample.gpus if math.isfinite(gpu.utilization)), default=math.nan)
+
+
+def _filled(gpu: Gpu) -> float:
+    """Percent of its memory; NaN where it could not be read."""
+    return 100 * gpu.memory_bytes / gpu.memory_total if gpu.memory_total else math.nan

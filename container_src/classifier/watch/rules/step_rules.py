@@ -32,17 +32,19 @@ class StepOutlier(Rule):
         first, self._epoch = step.epoch != self._epoch, step.epoch
         if first or not math.isfinite(step.seconds) or self.recorded(step.number):
             return
-        count = self.points + 1
-        off = step.seconds - self._mean
+        count, seconds = self.points + 1, step.seconds
+        off = seconds - self._mean
         self._mean += off / count
-        self._squares += off * (step.seconds - self._mean)
+        self._squares += off * (seconds - self._mean)
         limit = self._mean + self["stddev"] * math.sqrt(self._squares / count)
-        outlier = step.seconds > max(limit, self["slower"] * self._mean)
+        outlier = seconds > max(limit, self["slower"] * self._mean)
         self._outliers += outlier
-        longest = max(_PARTS, key=lambda part: float(getattr(step, f"{part}_s")))
-        detail = f"it took {step.seconds:.3f} s, mostly {longest}; the mean is {self._mean:.3f} s"
-        self.saw(outlier and self._outliers > self["n_outliers"], detail, at=step.began, step=step.number,
-                 epoch=step.epoch)  # fmt: skip
+        fires = outlier and self._outliers > self["n_outliers"]
+        detail = ""
+        if fires:
+            longest = max(_PARTS, key=lambda part: float(getattr(step, f"{part}_s")))
+            detail = f"it took {seconds:.3f} s, mostly {longest}; the mean is {self._mean:.3f} s"
+        self.saw(fires, detail, at=step.began, step=step.number, epoch=step.epoch)
 
 
 class Dataloader(Rule):
@@ -53,21 +55,38 @@ class Dataloader(Rule):
         super().__init__(setting, tell)
         self._epoch = self._seen = 0
         self._window: deque[tuple[float, float]] = deque(maxlen=int(self["window"]))
+        self._waited = self._took = 0.0
+        self._longest = (0.0, 0.0)
 
     def on_step(self, step: StepTime) -> None:
         first, self._epoch = step.epoch != self._epoch, step.epoch
         if first or not math.isfinite(step.seconds):
             return
         self._seen += 1
-        self._window.append((step.wait_s, step.seconds))
+        self._slide(step.wait_s, step.seconds)
         if self._seen <= self["patience"]:
             return
-        hiccup = max(self._window)
-        waited = sum(wait for wait, _ in self._window) - hiccup[0]
-        took = sum(seconds for _, seconds in self._window) - hiccup[1]
+        hiccup = self._longest
+        waited, took = self._waited - hiccup[0], self._took - hiccup[1]
         share = 100 * waited / took if took > 0 else 0.0
-        detail = f"{share:.0f} % of the time of the last {len(self._window)} steps was spent waiting for photographs"
-        self.saw(share > self["wait"], detail, at=step.began, step=step.number, epoch=step.epoch)
+        fires = share > self["wait"]
+        last = f"of the last {len(self._window)} steps"
+        detail = f"{share:.0f} % of the time {last} was spent waiting for photographs" if fires else ""
+        self.saw(fires, detail, at=step.began, step=step.number, epoch=step.epoch)
+
+    def _slide(self, wait_s: float, seconds: float) -> None:
+        """Steps may take a tenth of a millisecond: the sums are carried on, and made anew now and then, as rounding
+        adds up."""
+        full = len(self._window) == self._window.maxlen
+        out = self._window[0] if full else (0.0, 0.0)
+        self._window.append((wait_s, seconds))
+        if full and (out == self._longest or self._seen % 1000 == 0):
+            self._longest = max(self._window)
+            self._waited, self._took = (math.fsum(values) for values in zip(*self._window, strict=True))
+        else:
+            self._longest = max(self._longest, (wait_s, seconds))
+            self._waited += wait_s - out[0]
+            self._took += seconds - out[1]
 
 
 class MaxInitializationTime(Rule):
