@@ -6,6 +6,7 @@ https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo.ht
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -15,13 +16,14 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from classifier import device, search_space
+from classifier import device, rule_settings, search_space
 from classifier.config import Config
 from classifier.errors import InputError
 from classifier.job import Job
 
 if TYPE_CHECKING:
     from classifier.precision import Precision
+    from classifier.training import Observer
 
 # Where the image keeps its pretrained weights; the channel `weights` comes first.
 BAKED_WEIGHTS = Path(os.environ.get("KENNEL_WEIGHTS", "/opt/kennel/weights"))
@@ -92,6 +94,11 @@ def run(config: Config, job: Job) -> None:
                          f"divides the work itself: give it FullyReplicated")  # fmt: skip
     if config.debug and config.mode != "train":
         raise InputError(f"debug=true records one training, which mode={config.mode} is not: set mode=train")
+    rule_settings.parse(config.rules, config.stop_on)
+    rule_settings.collections(config.collections)
+    if config.stop_on and not _watched(config, job):
+        raise InputError("stop-on ends a job that its rules watch, which debug=false has none of: set debug=true, or "
+                         "leave stop-on out")  # fmt: skip
     space = search_space.parse(config) if config.mode == "search" else None
     found = device.find("train")
     print(found.line, flush=True)
@@ -120,29 +127,36 @@ def embed(config: Config, job: Job, compute: Precision) -> None:
 
 
 def train(config: Config, job: Job, compute: Precision) -> None:
-    """Trains, evaluates and writes the artifact; with `debug` (or a hook file) also the report."""
-    from classifier import fitting, material
+    """Trains, evaluates and writes the artifact; with `debug` (or a hook file) it is watched, and leaves a report."""
+    from classifier import fitting, machine, material
     from classifier.log import Log, say
 
-    given = material.open(config, job, compute)
-    say(f"data: {', '.join(f'{n} {name}' for name, n in given.sizes.items())} photographs of "
-        f"{len(given.classes)} classes")  # fmt: skip
-    say(f"network: {config.model}, {given.line}")
     recorder = None
-    if config.debug or job.hook_file.is_file():
+    if _watched(config, job):
+        import psutil
+
         from classifier.watch.recorder import Recorder
 
-        recorder = Recorder(job.output_dir, config.save_interval, job.hook_file if job.hook_file.is_file() else None)
-    observers = [Log(config.epochs, steps=len(given.training)), *(recorder.observers if recorder else [])]
-    fitted = fitting.fit(config, given, compute, observers, job.stop.is_set)
-    delivered = fitting.deliver(job, config, given, fitted, compute)
-    if recorder:
-        summary = {**delivered.provenance, "metrics": delivered.metrics, "judged_split": delivered.split}
-        page, findings = recorder.report(summary, given.classes, delivered.judged.confusion)
-        for finding in findings:
-            if finding.fired:
-                say(f"finding: {finding.rule} fired at {finding.fired} of {finding.points}: {finding.advice}")
-        say(f"report: {page.name}")
+        recorder = Recorder(config, job, compute.device, psutil.Process().create_time(), say)
+    with recorder or contextlib.nullcontext():
+        given = material.open(config, job, compute)
+        say(f"data: {', '.join(f'{n} {name}' for name, n in given.sizes.items())} photographs of "
+            f"{len(given.classes)} classes")  # fmt: skip
+        say(f"network: {config.model}, {given.line}")
+        observers: list[Observer] = [Log(config.epochs, steps=len(given.training))]
+        should_stop = job.stop.is_set
+        if recorder:
+            recorder.know(given, fitting.versions(), {"device": str(compute), "cpus": machine.cpus()})
+            observers += recorder.observers
+            should_stop = lambda: job.stop.is_set() or recorder.should_stop()  # noqa: E731
+        fitted = fitting.fit(config, given, compute, observers, should_stop)
+        delivered = fitting.deliver(job, config, given, fitted, compute)
+        if recorder:
+            recorder.conclude(given, delivered.metrics, fitted.kept, delivered.split, delivered.judged)
+
+
+def _watched(config: Config, job: Job) -> bool:
+    return config.debug or job.hook_file.is_file()
 
 
 if __name__ == "__main__":

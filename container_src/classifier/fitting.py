@@ -50,6 +50,13 @@ def criterion(config: Config) -> torch.nn.Module:
     return torch.nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
 
 
+def versions() -> dict[str, str]:
+    """Of what trains."""
+    return {"python": platform.python_version()} | {
+        name: version(name) for name in ("torch", "torchvision", "smdebug", "sagemaker-training")
+    }
+
+
 def fit(
     config: Config,
     material: Material,
@@ -93,8 +100,7 @@ def deliver(job: Job, config: Config, material: Material, fitted: Fitted, precis
         "hyperparameters": config.to_hyperparameters(),
         "pretrained_weights": material.weights,
         "dataset": {"fingerprint": material.fingerprint, **material.sizes},
-        "versions": {"python": platform.python_version()}
-        | {name: version(name) for name in ("torch", "torchvision", "smdebug", "sagemaker-training")},
+        "versions": versions(),
         "hardware": f"{precision}, {os.cpu_count()} CPUs",
     }
     artifact.write(

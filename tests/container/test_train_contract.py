@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from classifier import artifact, metrics
+from classifier.rule_settings import RULES
 from contract_training import Job
 from photographs import CLASSES, data_set
 
@@ -48,17 +49,20 @@ def test_a_job_leaves_artifact_report_and_metrics(job: Factory) -> None:
     assert model.provenance["dataset"]["train"] == 36
     assert len(model.provenance["dataset"]["fingerprint"]) == 64
     assert model.provenance["versions"]["torch"].startswith("2.")
-    assert {p.name for p in (this.root / "model").iterdir()} == {"model.json", "model.safetensors"}
+    assert {p.name for p in (this.root / "model").iterdir()} == {
+        "model.json", "model.safetensors", "report.html", "report.json"
+    }  # fmt: skip
 
     report = json.loads((this.root / "output" / "data" / "report.json").read_text())
-    assert [e["epoch"] for e in report["epochs"]] == [1, 2]
-    assert report["debugger_losses"]["train"] and report["debugger_losses"]["eval"]
-    assert {f["rule"] for f in report["findings"]} >= {"LossNotDecreasing", "Overfit", "StepOutlier"}
+    assert (report["status"], report["reason"], report["missing"]) == ("completed", None, [])
+    assert [e["number"] for e in report["epochs"]] == [1, 2]
+    assert [step for step, _ in report["losses"]["train"]] == [1, 3, 5, 7, 9] and report["losses"]["eval"]
+    assert [f["rule"] for f in report["findings"]] == list(RULES)
     # The tuner takes the last value in the log: it must be that of the weights in the artifact.
     last = re.findall(r"valid:accuracy=(\S+)", log)[-1]
     assert float(last) == pytest.approx(model.metrics["valid:accuracy"], rel=1e-4)
-    page = (this.root / "output" / "data" / "report.html").read_text()
-    assert "<svg" in page and "http" not in page.replace("http://www.w3.org", "")
+    assert re.search(r"^report: report.html \((no findings|\d+ findings?: .*)\)$", log, re.M), log
+    assert "<svg" in (this.root / "output" / "data" / "report.html").read_text()
 
 
 def test_the_same_seed_gives_the_same_weights(job: Factory, tmp_path: Path) -> None:

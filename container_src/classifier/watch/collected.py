@@ -6,7 +6,7 @@ Instants are seconds since 1970, so that ranks on several machines can be laid b
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class StepTime(NamedTuple):
@@ -95,7 +95,8 @@ class Operator(NamedTuple):
 @dataclass
 class Collected:
     """What one rank saw. `thinned`: each step and sample kept stands for this many, so that memory stays bounded.
-    `missing`: what could not be seen, and why, a sentence each."""
+    `missing`: what could not be seen, and why, a sentence each. `findings`: of its rules, where the first rank is to
+    merge them."""
 
     rank: int
     host: str
@@ -111,3 +112,4 @@ class Collected:
     steps_thinned: int = 1
     samples_thinned: int = 1
     missing: list[str] = field(default_factory=list)
+    findings: list[dict[str, Any]] = field(default_factory=list)

@@ -120,8 +120,8 @@ class ClassImbalance(_OnClasses):
         limit = self["threshold_misprediction"]
         fires = bool(rare and others) and max(rare.values()) > limit and sum(others) / len(others) < limit / 2
         worst = max(rare, key=rare.__getitem__, default=0)
-        detail = (f"{self.name(worst)} has {counts[worst]} photographs in training and {mistaken.get(worst, 0):.0%} of its "
-                  f"photographs in valid are mistaken")  # fmt: skip
+        detail = (f"{self.name(worst)} has {counts[worst]} photographs in training; of those in valid "
+                  f"{mistaken.get(worst, 0):.0%} are mistaken")  # fmt: skip
         self.saw(fires, detail, at=_ended(epoch), epoch=epoch.number)
 
 
