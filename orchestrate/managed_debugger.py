@@ -41,7 +41,7 @@ def members(session: Session, hyperparameters: Mapping[str, str]) -> dict[str, A
     """
     config = Config.parse(hyperparameters)
     settings = rule_settings.parse(config.rules, config.stop_on)
-    collections = [name.strip() for name in config.collections.split(",") if name.strip()]
+    collections = rule_settings.collections(config.collections)
     image = _image(session.region)
     interval = {"save_interval": str(config.save_interval or _SAVE_INTERVAL)}
 

@@ -91,6 +91,7 @@ def hyperparameters(args: argparse.Namespace) -> tuple[dict[str, str], Weights]:
         given["weights"] = weights.hyperparameter
     parsed = config.Config.parse(given)
     rule_settings.parse(parsed.rules, parsed.stop_on)
+    rule_settings.collections(parsed.collections)
     return given, weights
 
 

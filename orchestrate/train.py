@@ -36,7 +36,7 @@ from orchestrate import (
     results,
     tuned,
 )
-from orchestrate.errors import JobFailed, RuleFired
+from orchestrate.errors import InputError, JobFailed, RuleFired
 from orchestrate.jobs import Machine
 from orchestrate.report_file import Finding
 from orchestrate.session import Session, open_session
@@ -202,7 +202,10 @@ def _job_of(
         image = image or tuned_image
     image = image or session.require_image()
     hyperparameters = {**best, "debug": "true", **given}
-    Config.parse(hyperparameters)
+    config = Config.parse(hyperparameters)
+    if (config.rules or config.stop_on) and not (config.debug or args.managed_debugger):
+        raise InputError("--rules and --stop-on are for a job that is watched, which --debug false is not: leave that "
+                         "option out, or these")  # fmt: skip
     send = not args.dry_run
     if args.data:
         # The tuning job's other inputs (weights) stay, its splits do not mix with those of another data set.

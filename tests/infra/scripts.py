@@ -79,7 +79,7 @@ class Scripts:
             arguments += ["--output", f"s3://{self.bucket}/kennel", "--role", self.role]
         if name in ("tune", "pipeline") or "--data" in arguments or "--artifact" in arguments:
             arguments += ["--image", "process"]
-        if name not in ("prepare", "build", "predict"):
+        if name not in ("prepare", "build", "predict", "report"):
             arguments += ["--yes"]
         return subprocess.Popen(
             [sys.executable, str(ROOT / "orchestrate" / f"{name}.py"), *arguments, "--region", REGION],

@@ -61,6 +61,9 @@ def calls(scripts: Scripts, stack: Any) -> list[Call]:
         scripts.run("tune --data {data} --trials 1 --range epochs=1:2 --name kennel-search")
         scripts.run("tune --attach kennel-search")
         scripts.run(f"train --from-tuning kennel-search --weights {weights} --name kennel-first")
+        # It has neither, and says so after it has looked.
+        scripts.run("report kennel-first", code=2)
+        scripts.run("report kennel-search", code=2)
         scripts.run("deploy --from-training kennel-first --name kennel-rex")
         scripts.run(f"predict --endpoint kennel-rex {photograph}")
 

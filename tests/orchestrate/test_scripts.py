@@ -14,7 +14,7 @@ from local_sagemaker import validation
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPTS = ("prepare", "tune", "train", "deploy", "predict", "clean", "pipeline")
+SCRIPTS = ("prepare", "tune", "train", "report", "deploy", "predict", "clean", "pipeline")
 IMAGE = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/kennel:1"
 
 
@@ -102,6 +102,9 @@ def test_dry_runs_take_role_region_and_weights(run: Run, data: Path) -> None:
         ("train", ["--data", "DATA", "--batch-size", "0"], "batch-size='0' is not valid"),
         ("train", ["--data", "DATA", "--role", "me"], "no role's ARN"),
         ("train", ["--data", "ftp://host/data"], "no location"),
+        ("train", ["--data", "DATA", "--rules", "Overfti:off"], "there is no rule 'Overfti'; did you mean Overfit?"),
+        ("train", ["--data", "DATA", "--stop-on", "Overfit", "--debug", "false"], "for a job that is watched"),
+        ("train", ["--data", "DATA", "--collections", "weigts"], "did you mean weights?"),
         ("pipeline", ["--data", "DATA", "--source", "synthetic"], "either --data"),
         ("pipeline", ["--data", "DATA", "--endpoint-instance-type", "ml.inf2.xlarge"], "cannot use ml.inf2.xlarge"),
     ],
