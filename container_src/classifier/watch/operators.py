@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import shutil
 import tempfile
 import time
 import warnings
@@ -36,21 +37,27 @@ class Operators(Observer):
     """
 
     def __init__(self, directory: Path, device: torch.device) -> None:
-        self.profiled_steps: list[int] = []
         self.traces: list[str] = []
         self.missing: list[str] = []
         self.cost_s = 0.0
         self._directory, self._cuda = directory / "traces", device.type == "cuda"
+        shutil.rmtree(self._directory, ignore_errors=True)  # those of another run
         self._table = trace.Operators()
         self._profile: Any = None
+        self._profiled: list[int] = []
         self._window: list[int] = []
         self._windows, self._next_step, self._last_cost_s = 0, WARM_UP, 0.0
         self._at_next_epoch = False
         self._began = self._opened = 0.0
 
-    def operators(self) -> list[Operator]:
+    @property
+    def profiled_steps(self) -> list[int]:
+        """Those of all windows, of one that is open as well."""
+        return self._profiled + self._window
+
+    def operators(self, limit: int = 60) -> list[Operator]:
         """Summed over the windows until now, the longest first."""
-        return self._table.rows()
+        return self._table.rows(limit)
 
     def on_start(self, network: torch.nn.Module, criterion: torch.nn.Module) -> None:
         self._began = time.perf_counter()
@@ -68,7 +75,7 @@ class Operators(Observer):
         if self._profile:
             if step.began >= self._opened:  # on a GPU steps from before are told as well
                 self._window.append(step.number)
-            if len(self._window) == STEPS:
+            if len(self._window) >= STEPS:
                 self._guarded(self._close)
         elif step.number >= self._next_step and self._affordable():
             self._guarded(self._open)
@@ -89,7 +96,7 @@ class Operators(Observer):
         try:
             act()
         except Exception as error:  # the profiler's and the disk's are of many kinds, and training goes on
-            self._profile, self._windows, self._at_next_epoch = None, WINDOWS, False
+            self._profile, self._window, self._windows, self._at_next_epoch = None, [], WINDOWS, False
             reason = " ".join(str(error).split()) or type(error).__name__
             self.missing.append(f"operators after step {max(self.profiled_steps, default=0)} are missing: PyTorch's "
                                 f"profiler failed ({reason})")  # fmt: skip
@@ -121,7 +128,7 @@ class Operators(Observer):
             written = file.read_bytes()
         self._table.add(json.loads(written))
         first = self._window[0]
-        self.profiled_steps += self._window
+        self._profiled, self._window = self.profiled_steps, []
         self._windows, self._next_step = self._windows + 1, first * SPACING
         self._keep(f"step-{first}.json.gz", gzip.compress(written, 5))
         self._last_cost_s = time.perf_counter() - began

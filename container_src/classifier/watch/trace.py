@@ -51,7 +51,7 @@ class Operators:
         for of_thread in threads.values():
             self._add_nested(of_thread)
 
-    def rows(self, limit: int = 60) -> list[Operator]:
+    def rows(self, limit: int) -> list[Operator]:
         """Those that took the most time themselves, the longest first."""
         longest = sorted(self._rows.items(), key=lambda item: -item[1].self_us)[:limit]
         return [

@@ -12,7 +12,8 @@ import torch
 from classifier.config import Config
 from classifier.fitting import criterion
 from classifier.precision import Precision
-from classifier.training import train
+from classifier.steps import Step
+from classifier.training import Observer, train
 from classifier.watch import operators, trace
 from classifier.watch.operators import Operators
 
@@ -43,25 +44,41 @@ def network() -> torch.nn.Module:
     )
 
 
-def run(observer: Operators, steps: int, epochs: int = 1) -> dict[str, torch.Tensor]:
+def run(seen: Operators, steps: int, epochs: int = 1, beside: Observer | None = None) -> dict[str, torch.Tensor]:
     net, config = network(), Config(freeze_backbone=False, epochs=epochs, batch_size=2)
     pictures = Pictures(steps)
-    train(net, config, pictures, list(pictures), lambda x: x, criterion(config), Precision(CPU, None), [observer])
-    observer.close()
+    train(net, config, pictures, list(pictures), lambda x: x, criterion(config), Precision(CPU, None),
+          [seen, beside or Observer()])  # fmt: skip
+    seen.close()
     return net.state_dict()
 
 
 def test_a_run_of_twenty_steps_has_a_table_and_a_trace(tmp_path: Path) -> None:
+    (tmp_path / "traces").mkdir()
+    (tmp_path / "traces" / "step-7.json.gz").write_text("another run's")
     seen = Operators(tmp_path, CPU)
     run(seen, steps=20)
     assert seen.profiled_steps == [11, 12, 13] and not seen.missing
-    rows = {row.name: row for row in seen.operators()}
+    rows = {row.name: row for row in seen.operators(limit=1000)}
     assert rows["aten::conv2d"].calls == rows["aten::convolution_backward"].calls == 3
     assert all(0 <= row.self_s <= row.total_s + 1e-9 and row.device == "cpu" for row in rows.values())
     assert list(rows.values()) == sorted(rows.values(), key=lambda row: -row.self_s)
     assert seen.traces == ["step-11.json.gz"]
+    assert [path.name for path in (tmp_path / "traces").iterdir()] == seen.traces
     events = json.loads(gzip.decompress((tmp_path / "traces" / "step-11.json.gz").read_bytes()))["traceEvents"]
     assert any(event.get("name") == "aten::conv2d" for event in events)
+
+
+def test_the_steps_of_an_open_window_are_known(tmp_path: Path) -> None:
+    known: list[tuple[int, bool]] = []
+
+    class Judge(Observer):
+        def on_step(self, step: Step) -> None:
+            known.append((step.number, step.number in seen.profiled_steps))
+
+    seen = Operators(tmp_path, CPU)
+    run(seen, steps=16, beside=Judge())
+    assert [number for number, slowed in known if slowed] == [11, 12, 13]
 
 
 def test_windows_spread_out_are_summed_and_only_the_newest_traces_kept(
@@ -73,7 +90,7 @@ def test_windows_spread_out_are_summed_and_only_the_newest_traces_kept(
     seen = Operators(tmp_path, CPU)
     run(seen, steps=100, epochs=2)
     assert seen.profiled_steps == [11, 12, 13, 45, 46, 47, 181, 182, 183]
-    assert {row.name: row.calls for row in seen.operators()}["aten::conv2d"] == 9
+    assert {row.name: row.calls for row in seen.operators(limit=1000)}["aten::conv2d"] == 9
     assert seen.traces == ["step-45.json.gz", "step-181.json.gz"]
     assert sorted(path.name for path in (tmp_path / "traces").iterdir()) == sorted(seen.traces)
 
@@ -93,7 +110,7 @@ def test_a_window_ends_with_its_epoch_so_that_no_evaluation_is_in_it(
     seen = Operators(tmp_path, CPU)
     run(seen, steps=steps, epochs=14)
     assert seen.profiled_steps == profiled and not seen.missing
-    calls = {row.name: row.calls for row in seen.operators()}
+    calls = {row.name: row.calls for row in seen.operators(limit=1000)}
     assert calls["aten::conv2d"] == calls["aten::convolution_backward"] == len(profiled)
 
 
@@ -127,8 +144,8 @@ def test_a_profiler_that_fails_leaves_the_training_alone(
 
 
 def test_a_disk_that_takes_no_trace_leaves_the_table(tmp_path: Path) -> None:
-    (tmp_path / "traces").write_text("a file where the folder should be")
     seen = Operators(tmp_path, CPU)
+    (tmp_path / "traces").write_text("a file where the folder should be")
     run(seen, steps=20)
     assert seen.profiled_steps == [11, 12, 13] and seen.operators() and not seen.traces
     assert len(seen.missing) == 1
@@ -176,5 +193,5 @@ def test_kernels_of_a_gpu_are_rows_of_their_own() -> None:
         {"ph": "X", "cat": "kernel", "name": "sm90_gemm", "tid": 7, "ts": 6.0, "dur": 30.0, "args": {}},
         {"ph": "X", "cat": "gpu_memcpy", "name": "Memcpy HtoD", "tid": 7, "ts": 40.0, "dur": 5.0, "args": {}},
     ]})  # fmt: skip
-    rows = [(r.name, r.device, r.calls, round(r.self_s * 1e6), r.memory_bytes) for r in table.rows()]
+    rows = [(r.name, r.device, r.calls, round(r.self_s * 1e6), r.memory_bytes) for r in table.rows(limit=10)]
     assert rows == [("sm90_gemm", "cuda", 1, 30, 0), ("aten::mm", "cpu", 1, 10, 512), ("Memcpy HtoD", "cuda", 1, 5, 0)]
