@@ -14,15 +14,17 @@ _DIGITS = {"cpu": 1, "iowait": 1, "utilization": 1, "temperature_c": 1, "power_w
 _BYTES = ("bytes", "bytes_s", "total")
 
 
-def of(collected: Collected) -> dict[str, Any]:
-    """`steps`, `spans` and `samples` by column; `samples["cpu"]` holds a list for each core, `samples["gpus"]` columns
-    for each GPU, with None where a sample lacks it."""
-    samples = collected.samples
+def of(collected: Collected, most: int) -> dict[str, Any]:
+    """At most `most` of the steps and of the samples, evenly apart: `steps_thinned` and `samples_thinned` say how many
+    each stands for. `steps`, `spans` and `samples` by column; `samples["cpu"]` holds a list for each core,
+    `samples["gpus"]` columns for each GPU, with None where a sample lacks it."""
+    each_step, each_sample = (math.ceil(len(rows) / most) or 1 for rows in (collected.steps, collected.samples))
+    steps, samples = collected.steps[::each_step], collected.samples[::each_sample]
     return {
         "rank": collected.rank, "host": collected.host, "began": collected.began, "cores": collected.cores,
-        "memory_total": collected.memory_total, "steps_thinned": collected.steps_thinned,
-        "samples_thinned": collected.samples_thinned, "profiled_steps": list(collected.profiled_steps),
-        "steps": _columns(StepTime._fields, collected.steps), "spans": _columns(Span._fields, collected.spans),
+        "memory_total": collected.memory_total, "steps_thinned": collected.steps_thinned * each_step,
+        "samples_thinned": collected.samples_thinned * each_sample, "profiled_steps": list(collected.profiled_steps),
+        "steps": _columns(StepTime._fields, steps), "spans": _columns(Span._fields, collected.spans),
         "samples": _columns([name for name in Sample._fields if name not in ("cpu", "gpus")], samples)
         | {"cpu": _cores(samples), "gpus": _gpus(samples)},
     }  # fmt: skip
@@ -34,8 +36,19 @@ def operators(ranks: Iterable[Collected]) -> list[dict[str, Any]]:
     for operator in (operator for rank in ranks for operator in rank.operators):
         key = operator.name, operator.device
         before = sums.get(key, Operator(*key, 0, 0.0, 0.0, 0))
-        sums[key] = Operator(*key, *(a + b for a, b in zip(before[2:], operator[2:], strict=True)))
+        sums[key] = Operator(
+            *key, before.calls + operator.calls, before.self_s + operator.self_s, before.total_s + operator.total_s,
+            before.memory_bytes + operator.memory_bytes,
+        )  # fmt: skip
     return [operator._asdict() for operator in sorted(sums.values(), key=lambda o: -o.self_s)]
+
+
+def tensors(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The statistics of smdebug's tensors to six digits."""
+    return {
+        name: {key: [_six(v) for v in values] if isinstance(values, list) else values for key, values in tensor.items()}
+        for name, tensor in found.items()
+    }
 
 
 def jsonable(value: Any) -> Any:
@@ -74,3 +87,7 @@ def _rounded(name: str, value: Any) -> Any:
     if not isinstance(value, float) or not math.isfinite(value):
         return value
     return round(value) if name.endswith(_BYTES) else round(value, _DIGITS.get(name, 6))
+
+
+def _six(value: Any) -> Any:
+    return float(f"{value:.6g}") if isinstance(value, float) and math.isfinite(value) else value

@@ -28,7 +28,7 @@ def per_class(classes: Sequence[str], matrix: Sequence[Sequence[int]]) -> list[d
 
 def pairs(classes: Sequence[str], matrix: Sequence[Sequence[int]], most: int) -> list[dict[str, Any]]:
     """The `most` pairs of a class and what it was taken for, the most frequent first; `share`: of the class."""
-    found = [
+    found: list[dict[str, Any]] = [
         {"class": classes[i], "called": classes[j], "photographs": n, "share": n / sum(row)}
         for i, row in enumerate(matrix) for j, n in enumerate(row) if n and i != j
     ]  # fmt: skip

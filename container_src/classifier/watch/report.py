@@ -19,6 +19,8 @@ from classifier.watch.page import rendering
 from classifier.watch.rules.rule import Finding
 
 VERSION = 1
+# Steps, and samples, of all ranks together.
+MOST_ROWS = 40_000
 PAGE, DOCUMENT = "report.html", "report.json"
 Status = Literal["running", "completed", "stopped", "failed"]
 
@@ -81,10 +83,10 @@ def document(
         ],
         "losses": {phase: list(points) for phase, points in (losses or {}).items()},
         "findings": [{**asdict(f), "firings": [firing._asdict() for firing in f.firings]} for f in findings],
-        "ranks": [columns.of(rank) for rank in ranks],
+        "ranks": [columns.of(rank, max(1, MOST_ROWS // len(ranks))) for rank in ranks],
         "operators": columns.operators(ranks),
         "traces": [trace for rank in ranks for trace in rank.traces],
-        "tensors": dict(tensors or {}),
+        "tensors": columns.tensors(tensors or {}),
         "judged_split": judged_split,
         "confusion": [list(row) for row in matrix],
         "per_class": confusion.per_class(classes, matrix),

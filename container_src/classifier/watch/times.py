@@ -40,7 +40,7 @@ def until(document: Mapping[str, Any]) -> float:
 
 def words(seconds: float) -> str:
     """`2 min 5 s`."""
-    if seconds < 0.0995:
+    if 0 < seconds < 0.0995:
         return f"{seconds * 1000:.3g} ms"
     if seconds < 9.95:
         return f"{seconds:.1f} s"

@@ -35,11 +35,11 @@ def first(document: Mapping[str, Any]) -> dict[str, Any] | None:
         if finding["severity"] == "error":
             return {"rule": finding["rule"], "advice": finding["advice"],
                     "saves": f"the {words(time['total'])} of a run that {_outcome(document)}"}  # fmt: skip
-    best = max(_savings(document), key=lambda saving: saving.seconds, default=None)
-    if best and best.seconds >= _WORTH * time["total"]:
+    best = max(_savings(document), key=lambda saving: saving.seconds)
+    if best.seconds > _WORTH * time["total"]:
         return {"rule": best.rule, "advice": best.advice,
                 "saves": f"up to {words(best.seconds)} of {words(time['total'])} "
-                         f"({best.seconds / time['total']:.0%})"}  # fmt: skip
+                         f"({_share(best.seconds / time['total'])})"}  # fmt: skip
     if fired:
         about = "what the model learns" if fired[0]["subject"] == "model" else "how evenly the machine works"
         return {"rule": fired[0]["rule"], "advice": fired[0]["advice"],
@@ -61,24 +61,26 @@ def _savings(document: Mapping[str, Any]) -> list[Saving]:
         return Saving(seconds, rule, said["advice"]) if said and said["fired"] else Saving(seconds, None, advice)
 
     savings = [
-        saving(time["wait"], "Dataloader", "raise workers, or store smaller photographs: steps wait for them"),
-        saving(time["initialization"], "MaxInitializationTime", "look at what runs before the first step"),
-        saving(_outlying(document), "StepOutlier", "look at what else the machine did during the slowest steps"),
+        saving(time["wait"], "Dataloader", "Raise workers, or store smaller photographs: the steps wait for them."),
+        saving(_outlying(document), "StepOutlier", ""),
     ]
+    late = finding.get("MaxInitializationTime")
+    if late and late["fired"]:
+        savings.append(Saving(time["initialization"], late["rule"], late["advice"]))
     hyperparameters, kept = document["hyperparameters"], document["kept_epoch"]
     views = int(hyperparameters.get("views") or 0) or DEFAULT_VIEWS
     once = views if hyperparameters.get("augment") == "true" else 1
     if hyperparameters.get("freeze-backbone") == "true" and not document["on_features"]:
         savings.append(Saving(
             sum(e["seconds"] for e in epochs[once:]), None,
-            "compute the features of the frozen backbone once (mode=embed) and train on them: every epoch after the "
-            + ("first" if once == 1 else f"{once}th") + " sends the same photographs through the same weights",
+            "Compute the features of the frozen backbone once (mode=embed) and train on them: every epoch after the "
+            + ("first" if once == 1 else f"{once}th") + " sends the same photographs through the same weights.",
         ))  # fmt: skip
     if kept is not None and document["status"] != "running":
-        late = [e for e in epochs if e["number"] > kept + _PATIENCE]
+        later = [e for e in epochs if e["number"] > kept + _PATIENCE]
         savings.append(saving(
-            sum(e["seconds"] for e in late), "Overtraining",
-            f"set early-stopping-patience={_PATIENCE}: no epoch after {kept} was better",
+            sum(e["seconds"] for e in later), "Overtraining",
+            f"Set early-stopping-patience={_PATIENCE}: no epoch after {kept} was better.",
         ))  # fmt: skip
     return savings
 
@@ -130,11 +132,11 @@ def _speed(document: Mapping[str, Any]) -> str:
     compute = sum(time[part] for part in ("copy", "forward", "backward", "optimizer"))
     spent = {**{k: v for k, v in time.items() if k in _SAYS}, "compute": compute}
     shares = sorted(((s / time["total"], name) for name, s in spent.items()), reverse=True)
-    most, *rest = [f"{_SAYS[name]} {share:.0%}" for share, name in shares if share >= 0.005]
+    _, *rest = [f"{_SAYS[name]} {_share(share)}" for share, name in shares if share >= 0.005]
     rates = [e["images_per_s"] for e in document["epochs"] if e["images_per_s"] is not None]
     fast = f"It trained on {statistics.median(rates):.3g} images/s; " if rates else ""
     limit = "the computing of the network's steps" if shares[0][1] == "compute" else _SAYS[shares[0][1]]
-    return (f"{fast}what limited it most was {limit}: {most.rpartition(' ')[2]} of its time"
+    return (f"{fast}what limited it most was {limit}: {_share(shares[0][0])} of its time"
             + (f" (then {', '.join(rest)})" if rest else "") + ".")  # fmt: skip
 
 
@@ -152,6 +154,10 @@ def _rules(document: Mapping[str, Any]) -> str:
 
 def _number(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.4g}"
+
+
+def _share(share: float) -> str:
+    return f"{100 * share:.0f} %"
 
 
 def _plural(count: int, what: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,11 +48,12 @@ def test_numbers_that_are_none(tmp_path: Path) -> None:
     bad = EpochMetrics(1, runs.BEGAN, INF, NAN, NAN, INF, NAN, -INF, [[0, 0], [0, 0]], [0, 0])
     tensors = runs.tensors(["weight"], 2)
     tensors["weight"]["std"] = [NAN, INF]
-    for values in (
+    cases: tuple[dict[str, Any], ...] = (
         {"epochs": [bad], "kept_epoch": 1},
         {"epochs": [bad, *runs.epochs(2, 2)], "kept_epoch": None, "status": "failed", "reason": "it burnt"},
         {"epochs": [], "kept_epoch": None, "ended": None, "status": "running"},
-    ):
+    )
+    for values in cases:
         page = report.write(tmp_path, runs.document(
             classes_named=["a", "b"], ranks=[collected], tensors=tensors, losses={"train": [(0, NAN), (1, INF)]},
             metrics={"valid:accuracy": NAN}, **values,
@@ -80,14 +82,14 @@ def test_what_to_change_first_is_what_saves_most() -> None:
     # Features of a frozen backbone: 4 of 5 epochs of 10 s are computed again.
     frozen = {"epochs": "5", "freeze-backbone": "true", "augment": "false"}
     rule, advice, saves = first(hyperparameters=frozen)
-    assert (rule, saves) == (None, "up to 40 s of 55 s (73%)")
+    assert (rule, saves) == (None, "up to 40 s of 55 s (73 %)")
     assert "mode=embed" in str(advice)
     assert "mode=embed" not in str(first(hyperparameters=frozen, on_features=True)[1])
     augmented = first(hyperparameters=frozen | {"augment": "true", "views": "0"})
-    assert augmented[2] == "up to 10 s of 55 s (18%)", "features keep four views"
+    assert augmented[2] == "up to 10 s of 55 s (18 %)", "features keep four views"
     # Epochs that nobody needed: the second was the best, and two more may be waited for.
     rule, advice, saves = first(kept_epoch=2, ranks=[])
-    assert ("early-stopping-patience=2" in str(advice), saves) == (True, "up to 10 s of 55 s (18%)")
+    assert ("early-stopping-patience=2" in str(advice), saves) == (True, "up to 10 s of 55 s (18 %)")
     # A rule that fired gives its own advice; an error comes before everything.
     slow = runs.finding("MaxInitializationTime", fired=1, points=1)
     assert first(findings=[slow])[:2] == ("MaxInitializationTime", "mend what MaxInitializationTime found")

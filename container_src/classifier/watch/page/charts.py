@@ -104,7 +104,7 @@ def chart(
         [(place(at, y0)[0], text) for at, text in _MARKS[kind](x0, x1)],
         [(place(x0, at)[1], text + unit) for at, text in scales.numbers(y0, y1)],
         lines,
-        {"kind": kind, "title": x_title, "unit": unit, "x": [x0, x1], "y": [y0, y1],
+        {"kind": kind, "box": [WIDTH, HEIGHT], "title": x_title, "unit": unit, "x": [x0, x1], "y": [y0, y1],
          "lines": [{"name": name, "x": _short(s.x, 8), "y": _short(s.y)} for name, s in drawn.items()]},
         kind,
     )  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any
 from classifier.watch.page import charts
 
 # Numbers of a statistic, of all tensors together.
-MOST_NUMBERS = 60_000
+MOST_NUMBERS = 30_000
 MOST_PICTURES = 6
 STATISTICS = ("mean", "std", "min", "max")
 

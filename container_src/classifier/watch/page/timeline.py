@@ -14,7 +14,7 @@ from classifier.watch.verdict import step_seconds
 
 # Of all ranks together. A bar takes 36 bytes, half as much again as text.
 MOST_BARS = 24_000
-MOST_SPANS, MOST_MARKS = 2_000, 600
+MOST_SPANS, MOST_MARKS = 4_000, 600
 # Of the picture that needs no script.
 WIDTH, HEIGHT, COLUMNS = 1000.0, 90.0, 250
 MOST_LANES = 16
@@ -60,9 +60,9 @@ def lanes(document: Mapping[str, Any], total: float) -> list[Lane]:
             above = [low + row[i] for low, row in zip(below, means, strict=True)]
             paths[part] = _area(below, above, most)
             below = above
-        spans = [
+        spans = [  # those that would be seen
             (round((began - document["began"]) / total * WIDTH, 1), max(0.5, round(seconds / total * WIDTH, 1)), name)
-            for name, _, began, seconds in _spans(rank)
+            for name, _, began, seconds in _spans(rank, MOST_SPANS) if seconds / total * WIDTH > 0.2
         ]  # fmt: skip
         name = f"rank {rank['rank']} on {rank['host']}" if len(document["ranks"]) > 1 else "steps"
         made.append(Lane(name, paths, spans, most))
@@ -89,15 +89,15 @@ def _bars(rank: Mapping[str, Any], began: float, most: int) -> dict[str, Any]:
         "rank": rank["rank"], "host": rank["host"], "each": each * rank["steps_thinned"],
         "at": _packed("d", at), "width": _packed("f", width), "slowest": _packed("f", slowest),
         "means": _packed("f", means), "number": _packed("I", number), "epoch": _packed("I", epoch),
-        "spans": [[name, epoch, round(start - began, 4), took] for name, epoch, start, took in _spans(rank)],
+        "spans": [[name, epoch, round(start - began, 4), took] for name, epoch, start, took in _spans(rank, most // 6)],
     }  # fmt: skip
 
 
-def _spans(rank: Mapping[str, Any]) -> list[tuple[str, int, float, float]]:
+def _spans(rank: Mapping[str, Any], most: int) -> list[tuple[str, int, float, float]]:
     """The longest of them, in order: what is too short to be seen may be left out."""
     spans = rank["spans"]
     rows = zip(spans["name"], spans["epoch"], spans["began"], spans["seconds"], strict=True)
-    longest = sorted((row for row in rows if row[3] is not None), key=lambda row: -row[3])[:MOST_SPANS]
+    longest = sorted((row for row in rows if row[3] is not None), key=lambda row: -row[3])[:most]
     return sorted(longest, key=lambda row: row[2])
 
 

@@ -1,6 +1,6 @@
 // Charts: the pointer and the arrow keys tell values; those over time follow the timeline.
 (() => {
-  const NS = "http://www.w3.org/2000/svg", WIDTH = 480, HEIGHT = 180;
+  const NS = "http://www.w3.org/2000/svg";
   const element = (name, attributes) => {
     const made = document.createElementNS(NS, name);
     for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
@@ -13,7 +13,7 @@
   };
 
   function follow(figure) {
-    const chart = JSON.parse(figure.dataset.chart), svg = figure.querySelector("svg");
+    const chart = JSON.parse(figure.dataset.chart), svg = figure.querySelector("svg"), [WIDTH, HEIGHT] = chart.box;
     let [from, to] = chart.x, at = -1;
     const cursor = element("g", {});
     svg.append(cursor);

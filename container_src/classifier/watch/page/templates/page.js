@@ -38,6 +38,7 @@ const page = (() => {
 
   const digits = (value, count = 4) => value === null ? "–" : String(Number(value.toPrecision(count)));
   function words(seconds) {
+    if (seconds === 0) return "0 s";
     if (seconds < 0.0995) return `${digits(seconds * 1000, 3)} ms`;
     if (seconds < 9.95) return `${seconds.toFixed(2)} s`;
     const whole = Math.round(seconds);

@@ -3,7 +3,8 @@
   const choice = document.getElementById("tensor");
   if (!choice) return;
   const tensors = page.data.tensors, names = Object.keys(tensors), place = document.getElementById("tensor-chart");
-  const WIDTH = 480, HEIGHT = 180, wide = 1000;
+  // As wide as its place, so that its text is as large as the other charts'.
+  const WIDTH = innerWidth < 760 ? 480 : 980, HEIGHT = innerWidth < 760 ? 180 : 260;
   const groups = {};
   for (const name of names) {
     const { collection } = tensors[name];
@@ -35,7 +36,7 @@
     const line = (name, values) => ({ name, x: steps, y: values });
     const figure = document.createElement("figure"), svg = page.element("svg", { viewBox: `-56 -10 ${WIDTH + 70} ${HEIGHT + 40}`, role: "img", tabindex: 0, "aria-label": `mean, standard deviation, minimum and maximum of ${choice.value} by step` });
     figure.className = "chart";
-    figure.dataset.chart = JSON.stringify({ kind: "epoch", title: "step", unit: "", x: [x0, x1], y: [y0, y1], lines: [line("mean", tensor.mean), line("max", tensor.max), line("min", tensor.min), line("std", tensor.std)] });
+    figure.dataset.chart = JSON.stringify({ kind: "epoch", box: [WIDTH, HEIGHT], title: "step", unit: "", x: [x0, x1], y: [y0, y1], lines: [line("mean", tensor.mean), line("max", tensor.max), line("min", tensor.min), line("std", tensor.std)] });
     const text = (x, y, anchor, content) => { const made = page.element("text", { x, y, "text-anchor": anchor }); made.textContent = content; return made; };
     for (const [v, said] of page.numbers(y0, y1, 5)) {
       const y = (1 - (v / 2 - y0 / 2) / (y1 / 2 - y0 / 2)) * HEIGHT;

@@ -220,7 +220,7 @@
 
   function heat(figure) {
     const { rows, columns, levels: text } = JSON.parse(figure.dataset.heat), canvas = figure.querySelector("canvas");
-    const levels = Uint8Array.from(atob(text), (c) => c.charCodeAt(0)), AXIS = 18;
+    const GUTTER = 56, levels = Uint8Array.from(atob(text), (c) => c.charCodeAt(0)), AXIS = 18;
     const high = Math.min(260, Math.max(rows.length * 4, Math.min(24, 140 / rows.length) * rows.length));
     const picture = document.createElement("canvas");
     picture.width = columns;
@@ -237,19 +237,22 @@
       box = page.fitted(canvas, high + AXIS);
       const { context } = box, { from, to } = page.view;
       context.imageSmoothingEnabled = false;
-      context.drawImage(picture, from / total * columns, 0, (to - from) / total * columns, rows.length, 0, 0, box.width, high);
+      context.drawImage(picture, from / total * columns, 0, (to - from) / total * columns, rows.length, GUTTER, 0, box.width - GUTTER, high);
       context.fillStyle = page.colour("soft");
+      context.textAlign = "right";
+      const each = Math.ceil(14 / (high / rows.length));
+      for (let i = 0; i < rows.length; i += each) context.fillText(rows[i], GUTTER - 6, (i + 0.5) * high / rows.length + 4);
       for (const [at, text] of page.clock(from, to, Math.max(3, box.width / 110))) {
-        const x = (at - from) / (to - from) * box.width;
-        context.textAlign = x < 20 ? "left" : x > box.width - 24 ? "right" : "center";
+        const x = GUTTER + (at - from) / (to - from) * (box.width - GUTTER);
+        context.textAlign = x > box.width - 24 ? "right" : "center";
         context.fillText(text, x, high + 14);
       }
     }
     canvas.addEventListener("pointermove", (event) => {
-      const at = page.view.from + event.offsetX / box.width * (page.view.to - page.view.from);
+      const at = page.view.from + (event.offsetX - GUTTER) / (box.width - GUTTER) * (page.view.to - page.view.from);
       const row = Math.floor(event.offsetY / high * rows.length), column = Math.min(columns - 1, Math.floor(at / total * columns));
       const level = levels[row * columns + column];
-      page.tell(row >= rows.length ? "" : `${rows[row]} after ${page.words(at)}: ${level === 255 ? "not read" : `${Math.round(level / 2.54)} %`}`, event.clientX, event.clientY);
+      page.tell(row >= rows.length || at < page.view.from ? "" : `${rows[row]} after ${page.words(at)}: ${level === 255 ? "not read" : `${Math.round(level / 2.54)} %`}`, event.clientX, event.clientY);
     });
     canvas.addEventListener("pointerleave", () => page.tell(""));
     page.watch(draw);
