@@ -12,7 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from classifier import shards
 from classifier.fingerprint import EXTENSIONS
+from orchestrate import scaling
 from orchestrate.errors import InputError
 
 # split -> class -> photographs; the split "" holds what is not split yet.
@@ -25,7 +27,7 @@ _SPLIT_NAMES = {
 _JUNK = ("__MACOSX",)
 _MOST_NAMED = 10
 # Damage shows at any size, and JPEG decodes small sizes many times faster.
-_CHECK_PIXELS = 64
+CHECK_PIXELS = 64
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ def read(root: Path) -> Layout:
         if len(folders) != 1 or folders[0].name.lower() in _SPLIT_NAMES or not _folders(folders[0]):
             break
         root = folders[0]
+    if any((folder / shards.INDEX).is_file() and shards.find(folder) for folder in (root, *folders)):
+        raise InputError(f"{root} holds shards already: give the photographs that they were made of")
     splits = {_SPLIT_NAMES[f.name.lower()]: f for f in folders if f.name.lower() in _SPLIT_NAMES}
     if "train" not in splits:
         if splits:
@@ -92,7 +96,7 @@ def unreadable(layout: Layout) -> dict[Path, str]:
 
     def fault(path: Path) -> str | None:
         try:
-            decode(path.read_bytes(), _CHECK_PIXELS)
+            decode(path.read_bytes(), CHECK_PIXELS)
         except BadImage as error:
             return str(error)
         return None
@@ -153,20 +157,49 @@ def photographs(layout: Layout) -> Iterator[tuple[str, str, Path]]:
 
 
 def targets(layout: Layout) -> dict[str, Path]:
-    """Path in the prepared data set -> photograph. Two of a class with one name (in sub-folders) stay apart."""
+    """Path in the prepared data set -> photograph. Two of a class with one name (in sub-folders) stay apart.
+
+    A name keeps one dot, that of its suffix: readers of shards take what follows the first one for the suffix.
+    """
     found: dict[str, Path] = {}
     for name, label, path in photographs(layout):
-        target, copy = f"{name}/{label}/{path.name}", 1
+        stem, copy = path.stem.replace(".", "-"), 1
+        target = f"{name}/{label}/{stem}{path.suffix}"
         while target in found:
             copy += 1
-            target = f"{name}/{label}/{path.stem}-{copy}{path.suffix}"
+            target = f"{name}/{label}/{stem}-{copy}{path.suffix}"
         found[target] = path
     return found
 
 
-def fingerprint(files: dict[str, Path]) -> str:
-    """SHA-256 over the paths and contents of a prepared data set."""
-    digest = hashlib.sha256()
+def resized(layout: Layout, side: int, folder: Path) -> Layout:
+    """Copies of all photographs in the new `folder`, the shorter side of those that are larger scaled to `side` pixels.
+
+    What is scaled becomes a JPEG; the rest keeps its bytes.
+    """
+    new: Layout = {name: {label: [] for label in classes} for name, classes in layout.items()}
+
+    def copy(target: str, path: Path) -> Path:
+        made = folder / target
+        data = path.read_bytes()
+        smaller = scaling.shrink(data, side)
+        if smaller is not None and path.suffix.lower() not in (".jpg", ".jpeg"):
+            made = made.with_name(f"{made.stem}-{path.suffix[1:].lower()}.jpg")
+        made.write_bytes(data if smaller is None else smaller)
+        return made
+
+    for name, classes in layout.items():
+        for label in classes:
+            (folder / name / label).mkdir(parents=True)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for made in pool.map(copy, *zip(*targets(layout).items(), strict=True)):
+            new[made.parent.parent.name][made.parent.name].append(made)
+    return {name: {label: sorted(photos) for label, photos in classes.items()} for name, classes in new.items()}
+
+
+def fingerprint(files: dict[str, Path], form: str = "") -> str:
+    """SHA-256 over the paths and contents of a prepared data set, and the form that it has if that is not folders."""
+    digest = hashlib.sha256(form.encode())
     for target in sorted(files):
         digest.update(f"{target}\0{hashlib.sha256(files[target].read_bytes()).hexdigest()}\n".encode())
     return digest.hexdigest()

@@ -15,7 +15,7 @@ from typing import Any
 
 from classifier.config import FEATURES_DEPEND_ON, Config
 from classifier.fingerprint import fingerprint, is_photograph
-from orchestrate import follow, jobs, options, storage
+from orchestrate import follow, jobs, options, sharding, storage
 from orchestrate.channels import SPLITS, Weights
 from orchestrate.console import Console
 from orchestrate.errors import InputError
@@ -86,7 +86,7 @@ def fingerprint_of(session: Session, inputs: Mapping[str, str]) -> str:
     return fingerprint(
         (split, PurePosixPath(name), size)
         for split in SPLITS if split in inputs
-        for name, size in session.storage.list(inputs[split])
+        for name, size in sharding.photographs(session.storage, inputs[split])
         if is_photograph(PurePosixPath(name))
     )  # fmt: skip
 

@@ -32,6 +32,7 @@ from orchestrate import (
     pricing,
     ranges,
     search,
+    sharding,
     storage,
     train,
     tune,
@@ -186,6 +187,8 @@ def _samples(session: Session, data: str, folder: Path) -> dict[str, Path]:
     base = data if storage.is_uri(data) else Path(data).resolve().as_uri()
     for split in ("test", "valid"):
         first: dict[str, str] = {}
+        if sharding.are_there(session.storage, storage.join(base, split)):
+            return sharding.samples(session.storage, storage.join(base, split), folder)
         for name, _ in sorted(session.storage.list(storage.join(base, split))):
             label, _, rest = name.partition("/")
             if rest and rest.lower().endswith(EXTENSIONS):

@@ -1,6 +1,6 @@
 """Any folder or zip of photographs -> a checked, split data set with a manifest.
 
-    python orchestrate/prepare.py --source PATH|ZIP|URL|udacity|synthetic [--output DIR|URI]
+    python orchestrate/prepare.py --source PATH|ZIP|URL|udacity|synthetic [--resize 256] [--shards] [--output DIR|URI]
 
 The source is never changed. The output gets its name only when it is complete, and one that is there is never
 overwritten by another data set.
@@ -12,10 +12,11 @@ import argparse
 import json
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestrate import console, dataset, sources, synthetic
+from orchestrate import console, dataset, scaling, sharding, sources, synthetic
 from orchestrate.channels import MANIFEST
 from orchestrate.errors import InputError
 from orchestrate.storage import Storage, check_uri, is_uri, local_path
@@ -27,17 +28,23 @@ _FORMAT = "kennel-dataset/1"
 
 @dataclass(frozen=True)
 class Source:
-    """`location`: a folder, a zip, a URL, `udacity` or `synthetic`; `settings` are for the last."""
+    """`location`: a folder, a zip, a URL, `udacity` or `synthetic`; `settings` are for the last. `resize`: the shorter
+    side of photographs that are larger, in pixels; `shards`: tar files in place of class folders."""
 
     location: str
     settings: synthetic.Settings = field(default_factory=synthetic.Settings)
+    resize: int | None = None
+    shards: bool = False
 
     @property
     def name(self) -> str:
         """A folder name for what is made of it."""
+        name = Path(self.location).stem or "dataset"
         if self.location == "synthetic":
-            return str(self.settings)
-        return "dogImages" if self.location == "udacity" else Path(self.location).stem or "dataset"
+            name = str(self.settings)
+        elif self.location == "udacity":
+            name = "dogImages"
+        return name + (f"-{self.resize}px" if self.resize else "") + ("-shards" if self.shards else "")
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,7 @@ def prepare(
     """
     if not (valid > 0 and test > 0 and valid + test < 1):
         raise InputError(f"--valid {valid:g} and --test {test:g} must be above 0 and leave something for train")
+    scaling.check(source.resize)
     output.parent.mkdir(parents=True, exist_ok=True)
     # Beside the output, so that the last step is a rename.
     work = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
@@ -76,23 +84,25 @@ def prepare(
             dataset.require_classes(layout, root)
         else:
             dataset.require_readable(bad, root)
+        dropped = tuple(sorted(p.relative_to(root).as_posix() for p in bad)) if drop_bad else ()
         layout = dataset.split(layout, valid, test, seed)
+        if source.resize:
+            with out.progress(f"scaling to {source.resize} pixels"):
+                layout, ours = dataset.resized(layout, source.resize, work / "resized"), True
         files = dataset.targets(layout)
-        fingerprint = dataset.fingerprint(files)
+        fingerprint = dataset.fingerprint(files, "shards" if source.shards else "")
         prepared = Prepared(
             folder=output, fingerprint=fingerprint, classes=tuple(layout["train"]), summary=dataset.summarize(layout),
-            dropped=tuple(sorted(p.relative_to(root).as_posix() for p in bad)) if drop_bad else (),
-            made=not _is_there(output, fingerprint),
+            dropped=dropped, made=not _is_there(output, fingerprint),
         )  # fmt: skip
         if prepared.made:
             fresh = work / "dataset"
-            for target, path in files.items():
-                (fresh / target).parent.mkdir(parents=True, exist_ok=True)
-                if ours:
-                    path.replace(fresh / target)
-                else:
-                    shutil.copyfile(path, fresh / target)
-            _describe(prepared, source, fresh)
+            if source.shards:
+                with out.progress("writing shards"):
+                    sharding.write(files, prepared.classes, fresh)
+            else:
+                files = _place(files, fresh, ours)
+            _describe(prepared, source, files, fresh)
             if output.is_dir():
                 output.rmdir()  # an empty one, see _is_there
             fresh.replace(output)
@@ -109,6 +119,12 @@ def inspect(folder: Path, out: console.Console) -> Prepared:
     """
     if not folder.is_dir():
         raise InputError(f"--data {folder}: there is no such folder")
+    if sharding.is_sharded(folder):
+        with out.progress("checking every photograph"):
+            sharding.check(folder)
+        summary, fingerprint = sharding.told(folder / MANIFEST)
+        classes = dict.fromkeys(name.partition("/")[0] for name in sharding.names(folder / "train"))
+        return Prepared(folder, fingerprint, tuple(classes), summary, dropped=(), made=False)
     layout = dataset.read(folder)
     if not {"train", "valid"} <= set(layout):
         raise InputError(f"{folder} is not split into train/ and valid/: "
@@ -168,20 +184,35 @@ def _is_there(output: Path, fingerprint: str) -> bool:
                      f"or move it away")  # fmt: skip
 
 
-def _describe(prepared: Prepared, source: Source, folder: Path) -> None:
-    """manifest.json and the contact sheet."""
+def _place(files: Mapping[str, Path], folder: Path, ours: bool) -> dict[str, Path]:
+    """Moves the photographs into their places, or copies those of others; path in the data set -> where it is now."""
+    placed = {target: folder / target for target in files}
+    for target, path in files.items():
+        placed[target].parent.mkdir(parents=True, exist_ok=True)
+        if ours:
+            path.replace(placed[target])
+        else:
+            shutil.copyfile(path, placed[target])
+    return placed
+
+
+def _describe(prepared: Prepared, source: Source, files: Mapping[str, Path], folder: Path) -> None:
+    """manifest.json and the contact sheet. `files`: path in the data set -> where it is now."""
     from orchestrate import pictures
 
     manifest = {
         "format": _FORMAT,
         "fingerprint": prepared.fingerprint,
         "source": source.name,
+        "resize": source.resize,
+        "shards": source.shards,
         "classes": list(prepared.classes),
         "splits": dataset.to_json(prepared.summary),
         "dropped": list(prepared.dropped),
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-    rows = {c: sorted((folder / "train" / c).iterdir())[:_SAMPLES_PER_CLASS] for c in prepared.classes}
+    of = {c: sorted(t for t in files if t.startswith(f"train/{c}/"))[:_SAMPLES_PER_CLASS] for c in prepared.classes}
+    rows = {c: [files[target] for target in targets] for c, targets in of.items()}
     pictures.contact_sheet(rows, folder / SAMPLES)
 
 
@@ -192,6 +223,10 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--valid", type=float, default=0.15, help="share of the validation split (default: 0.15)")
     group.add_argument("--test", type=float, default=0.15, help="share of the test split (default: 0.15)")
     group.add_argument("--drop-bad", action="store_true", help="leave out photographs that cannot be read")
+    group.add_argument(
+        "--resize", type=int, metavar="PIXELS", help="scale the shorter side of larger photographs to it"
+    )
+    group.add_argument("--shards", action="store_true", help="tar files of some 150 MB in place of class folders")
     defaults = synthetic.Settings()
     for name, what in (("classes", "classes"), ("per-class", "photographs of each class"), ("size", "pixels a side")):
         default = getattr(defaults, name.replace("-", "_"))
@@ -202,7 +237,8 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
 
 def source_of(args: argparse.Namespace, seed: int) -> Source:
     """The source that the command line names."""
-    return Source(args.source, synthetic.Settings(args.classes, args.per_class, args.size, seed))
+    settings = synthetic.Settings(args.classes, args.per_class, args.size, seed)
+    return Source(args.source, settings, args.resize, args.shards)
 
 
 def main() -> None:

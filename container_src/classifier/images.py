@@ -69,16 +69,21 @@ def normalize(batch: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor
 
 
 def _scaled(pixels: Pixels, box: Box, side: int, device: torch.device) -> torch.Tensor:
-    """The part `box` as uint8 [side, side, 3] on `device`; bilinear, over all pixels where it gets smaller.
-
-    torch's kernel for uint8 is one of the CPU. A GPU computes in float32 and rounds: a value differs by 1 at most.
-    """
+    """The part `box` as uint8 [side, side, 3] on `device`."""
     left, top, width, height = box
     part = torch.from_numpy(np.ascontiguousarray(pixels[top : top + height, left : left + width]))
     if device.type != "cpu":
         part = part.pin_memory().to(device, non_blocking=True).float()
+    return _bilinear(part, side)
+
+
+def _bilinear(part: torch.Tensor, side: int) -> torch.Tensor:
+    """[h, w, 3] -> uint8 [side, side, 3]; over all pixels where it gets smaller.
+
+    torch's kernel for uint8 is one of the CPU. A GPU computes in float32 and rounds: a value differs by 1 at most.
+    """
     # Of shape [1, 3, h, w] in channels-last memory, which the kernel neither unpacks nor packs.
-    picture = part.view(1, height, width, 3).permute(0, 3, 1, 2)
+    picture = part.view(1, *part.shape).permute(0, 3, 1, 2)
     scaled = interpolate(picture, (side, side), mode="bilinear", antialias=True)[0].permute(1, 2, 0)
     return scaled if scaled.dtype == torch.uint8 else scaled.round_().to(torch.uint8)
 

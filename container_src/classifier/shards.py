@@ -1,8 +1,9 @@
 """Photographs in tar files, to be read in large pieces and without unpacking: shards in the form of WebDataset.
 
-A split's folder holds `*.tar` and `index.json`. In a shard a photograph is `class/name.jpg`, followed by `class/name.cls`,
-the number of its class, for other readers (https://github.com/webdataset/webdataset). The index says where each
-photograph lies; without one the shards are read through once. Pure Python: `prepare` writes what the container reads.
+A split's folder holds `*.tar` and `index.json`. In a shard a photograph is `class/name.jpg`, followed by
+`class/name.cls`, the number of its class, for other readers (https://github.com/webdataset/webdataset). The index says
+where each photograph lies; without one the shards are read through once. Pure Python: `prepare` writes what the
+container reads.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ def read_index(folder: Path) -> Index:
     if unknown := sorted(there - told.keys()):
         raise InputError(f"{path} does not know the shard {unknown[0]}: copy the whole folder again, or remove "
                          f"{INDEX} to have all shards read through")  # fmt: skip
-    first = {member.shard: member for member in reversed(sorted(index.members, key=lambda m: m.offset))}
+    first = {member.shard: member for member in sorted(index.members, key=lambda m: m.offset, reverse=True)}
     for number, (name, size) in enumerate(index.shards):
         shard = folder / name
         have = shard.stat().st_size
@@ -138,9 +139,11 @@ def _scan(path: Path, number: int) -> Iterator[Member]:
                     yield Member(name.as_posix(), number, entry.offset_data, entry.size)
             end = tar.offset
     except tarfile.TarError as error:
-        raise InputError(f"the shard {path} cannot be read ({error}): it must be a tar file, not compressed, of "
-                         f"class/photograph.jpg; copy it again, or make it again with prepare.py") from None  # fmt: skip
-    if end > path.stat().st_size:
+        raise InputError(
+            f"the shard {path} cannot be read ({error}): it must be a tar file, not compressed, of "
+            f"class/photograph.jpg; copy it again, or make it again with prepare.py"
+        ) from None
+    if end >= path.stat().st_size:  # a tar file ends with empty blocks
         raise InputError(f"the shard {path} is cut off: copy it again")
 
 

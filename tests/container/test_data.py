@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
 import torch
 
+from classifier import loading, machine
 from classifier.data import BadImages, Batches, Photographs, find_split, find_splits, fingerprint
 from classifier.errors import InputError
 from classifier.fingerprint import fingerprint as pure_fingerprint
@@ -110,3 +112,68 @@ def test_a_text_file_named_jpg_is_named(root: Path, workers: int) -> None:
 def test_workers_as_asked() -> None:
     assert choose_workers(3) == 3
     assert 0 <= choose_workers(-1) <= 16
+
+
+def spoil(root: Path, *names: str) -> None:
+    for name in names:
+        (root / "train" / name).write_text("not a photograph")
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+def test_bad_photographs_are_named_and_skipped(root: Path, workers: int) -> None:
+    spoil(root, "blue/1.jpg", "blue/4.jpg")
+    told: list[str] = []
+    split = find_split("train", root / "train")
+    photographs = Photographs(split, SMALL, bad=BadImages(2, told.append))
+    for _ in range(2):
+        batches = list(Batches(photographs, 4, workers))
+    assert sorted(line.split(" cannot")[0] for line in told) == [
+        "input: the photograph train/blue/1.jpg", "input: the photograph train/blue/4.jpg",
+    ]  # fmt: skip
+    pixels, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    assert tuple(labels.tolist()) == split.labels
+    assert torch.equal(pixels[6], pixels[7]) and torch.equal(pixels[9], pixels[5]), "others of blue take their places"
+
+
+def test_too_many_bad_photographs(root: Path) -> None:
+    spoil(root, "blue/1.jpg", "amber/4.jpg", "green/0.jpg")
+    photographs = Photographs(find_split("train", root / "train"), SMALL, bad=BadImages(2))
+    with pytest.raises(
+        InputError, match=r"3 photographs cannot be used, and max-bad-images=2: train/amber/4.jpg"
+    ) as error:
+        list(Batches(photographs, 4, 0))
+    assert "train/green/0.jpg" in str(error.value) and "raise max-bad-images" in str(error.value)
+
+
+def test_a_class_without_a_good_photograph(root: Path) -> None:
+    spoil(root, *(f"blue/{i}.jpg" for i in range(5)))
+    photographs = Photographs(find_split("train", root / "train"), SMALL, bad=BadImages(99))
+    with pytest.raises(InputError, match="no photograph of the class 'blue' in channel `train` can be used"):
+        list(Batches(photographs, 4, 2))
+
+
+def test_a_photograph_that_goes_away_is_named(root: Path) -> None:
+    photographs = Photographs(find_split("train", root / "train"), SMALL)
+    (root / "train" / "amber" / "2.jpg").unlink()
+    with pytest.raises(InputError, match=r"train/amber/2.jpg cannot be used: it cannot be read: No such file"):
+        list(Batches(photographs, 4, 0))
+
+
+def test_the_input_tells_when_the_network_waits_for_it(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "_WORTH_A_WORD", 0.0)
+    monkeypatch.setattr(loading, "_WORTH_A_WORD_S", 0.0)
+    monkeypatch.setattr(machine, "cpus", lambda: 4)
+    for workers, advice in ((1, "workers=4 would help"), (4, "an instance with more CPUs")):
+        told: list[str] = []
+        batches = Batches(Photographs(find_split("train", root / "train"), SMALL), 4, workers, tell=told.append)
+        for _ in range(3):
+            list(batches)
+        assert len(told) == 1 and advice in told[0]
+
+
+def test_abandoned_batches_leave_no_thread(root: Path) -> None:
+    before = threading.active_count()
+    batches = iter(Batches(Photographs(find_split("train", root / "train"), SMALL), 2, 2))
+    next(batches)
+    del batches
+    assert threading.active_count() == before

@@ -10,14 +10,17 @@ import threading
 import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from orchestrate import console, dataset, prepare, sources, synthetic
+from classifier import data
+from classifier.fingerprint import fingerprint
+from orchestrate import console, dataset, prepare, sharding, sources, synthetic
 from orchestrate.errors import InputError
+from orchestrate.storage import Storage
 from photographs import CLASSES, data_set, jpeg
 
 OUT = console.Console(json_output=True)
@@ -281,3 +284,90 @@ def test_synthetic_photographs_are_varied_and_repeatable(tmp_path: Path) -> None
 def test_synthetic_settings_out_of_range(settings: dict[str, int]) -> None:
     with pytest.raises(InputError, match="must be between"):
         synthetic.check(synthetic.Settings(**settings))
+
+
+def shrunk(source: Path, output: Path, **options: int | bool) -> prepare.Prepared:
+    return prepare.prepare(prepare.Source(str(source), **options), output, OUT)  # type: ignore[arg-type]
+
+
+def test_large_photographs_are_scaled_and_small_ones_kept(flat: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    first = flat / CLASSES[0]
+    (first / "large.jpg").write_bytes(jpeg(0.1, rng, (400, 300)))
+    (first / "large.png").write_bytes(jpeg(0.2, rng, (300, 600), "PNG"))
+    (first / "two.dots.jpg").write_bytes(jpeg(0.3, rng, (64, 48)))
+    kept = {p.read_bytes() for p in flat.rglob("*.jpg") if min(Image.open(p).size) <= 128}
+    before = digest(flat)
+    made = shrunk(flat, tmp_path / "out", resize=128)
+    assert digest(flat) == before
+    sizes = {p.name: Image.open(p).size for p in (tmp_path / "out").rglob(f"t*/{CLASSES[0]}/*")}
+    sizes |= {p.name: Image.open(p).size for p in (tmp_path / "out").rglob(f"valid/{CLASSES[0]}/*")}
+    assert sizes["large.jpg"] == (171, 128) and sizes["large-png.jpg"] == (128, 256) and "two-dots.jpg" in sizes
+    assert kept <= {p.read_bytes() for p in (tmp_path / "out").rglob("*/*/*.jpg")}
+    assert made.summary["train"].largest[0] <= 171
+    assert shrunk(flat, tmp_path / "out", resize=128).made is False
+
+
+def test_shards_hold_what_the_folders_hold(flat: Path, tmp_path: Path) -> None:
+    one, other = (shrunk(flat, tmp_path / name, resize=64, shards=name == "b") for name in ("a", "b"))
+    assert one.summary == other.summary and one.classes == other.classes
+    assert one.fingerprint != other.fingerprint, "else they would be uploaded to one place"
+    assert sorted(p.relative_to(tmp_path / "b").as_posix() for p in (tmp_path / "b").rglob("*.*")) == [
+        "manifest.json", "samples.jpg", *(f"{s}/{n}" for s in ("test", "train", "valid")
+                                          for n in ("index.json", f"{s}-000000.tar")),
+    ]  # fmt: skip
+    splits = [data.find_splits({s: tmp_path / name / s for s in ("train", "valid", "test")}) for name in ("a", "b")]
+    for name in ("train", "valid", "test"):
+        folder, packed = (of[name] for of in splits)
+        assert (folder.names, folder.labels) == (packed.names, packed.labels)
+        assert all(folder.store.read(i) == packed.store.read(i) for i in range(len(folder)))
+    assert shrunk(flat, tmp_path / "b", resize=64, shards=True).made is False
+    checked = prepare.inspect(tmp_path / "b", OUT)
+    assert (checked.fingerprint, checked.classes) == (other.fingerprint, other.classes)
+    prepare.show(checked, OUT)
+    with pytest.raises(InputError, match="holds something else"):
+        shrunk(flat, tmp_path / "a", resize=64, shards=True)
+
+
+@pytest.mark.parametrize("side", [0, 31, -256, 2049])
+def test_a_size_out_of_its_range(flat: Path, tmp_path: Path, side: int) -> None:
+    with pytest.raises(InputError, match=f"--resize {side} must be between 32 and 2048 pixels"):
+        shrunk(flat, tmp_path / "out", resize=side)
+    assert not (tmp_path / "out").exists()
+
+
+def test_shards_that_cannot_be_used(flat: Path, tmp_path: Path) -> None:
+    ready = tmp_path / "out"
+    shrunk(flat, ready, shards=True)
+    with pytest.raises(InputError, match="holds shards already"):
+        make(ready, tmp_path / "again")
+    shard = ready / "train" / "train-000000.tar"
+    content = bytearray(shard.read_bytes())
+    content[600:900] = bytes(300)
+    shard.write_bytes(content)
+    with pytest.raises(InputError, match=f"1 photograph cannot be used: train/{CLASSES[0]}/"):
+        prepare.inspect(ready, OUT)
+    shard.write_bytes(content[:5000])
+    with pytest.raises(InputError, match=r"train-000000.tar is cut off"):
+        prepare.inspect(ready, OUT)
+    (ready / "manifest.json").unlink()
+    shard.unlink()
+    with pytest.raises(InputError, match=r"holds shards and .*train holds none: make all splits again"):
+        prepare.inspect(ready, OUT)
+
+
+def test_shards_of_a_uri_are_known_by_their_index(flat: Path, tmp_path: Path) -> None:
+    """What a search asks features for, and what a pipeline shows to its endpoint, are told from it."""
+    shrunk(flat, tmp_path / "b", shards=True)
+    store, base = Storage(lambda: None), (tmp_path / "b").as_uri()
+    splits = data.find_splits({s: tmp_path / "b" / s for s in ("train", "valid", "test")})
+    listed = [(split, PurePosixPath(name), size) for split in splits
+              for name, size in sharding.photographs(store, f"{base}/{split}")]  # fmt: skip
+    assert fingerprint(listed) == data.fingerprint(list(splits.values()))
+    (tmp_path / "few").mkdir()
+    found = sharding.samples(store, f"{base}/test", tmp_path / "few")
+    assert list(found) == list(CLASSES)
+    assert found[CLASSES[1]].read_bytes() == splits["test"].store.read(splits["test"].labels.index(1))
+    (tmp_path / "b" / "test" / "index.json").unlink()
+    with pytest.raises(InputError, match=r"have no index.json"):
+        sharding.samples(store, f"{base}/test", tmp_path / "few")
