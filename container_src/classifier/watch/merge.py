@@ -94,7 +94,7 @@ def _read(path: Path) -> Collected:
 
 def _sample(row: list[Any]) -> Sample:
     at, cpu, *rest, gpus = row
-    return Sample(at, tuple(cpu), *_numbers(rest), gpus=tuple(Gpu(*_numbers(gpu)) for gpu in gpus))
+    return Sample(at, tuple(cpu), *_numbers(rest), tuple(Gpu(*_numbers(gpu)) for gpu in gpus))
 
 
 def _numbers(row: list[Any]) -> list[Any]:

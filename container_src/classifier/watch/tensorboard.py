@@ -40,10 +40,12 @@ def write(directory: Path, report: Document) -> None:
 
 
 def _points(report: Document) -> Iterator[Point]:
-    began = {step: at for rank in report["ranks"][:1] for step, at in _columns(rank["steps"], "number", "began")}
+    began: dict[int, float] = {
+        step: at for rank in report["ranks"][:1] for step, at in _columns(rank["steps"], "number", "began")
+    }
     for phase, losses in report["losses"].items():
         for step, loss in _thinned(losses):
-            yield step, began.get(step, report["began"]), {f"loss/{phase}": loss}
+            yield step, began.get(step, float(report["began"])), {f"loss/{phase}": loss}
     for epoch in report["epochs"]:
         yield epoch["number"], epoch["began"] + (epoch["seconds"] or 0), {f"epoch/{k}": epoch[k] for k in _EPOCH}
     for rank in report["ranks"]:
