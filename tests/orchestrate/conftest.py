@@ -1,8 +1,9 @@
 """A real local SageMaker whose `train` and `serve` are a few lines, so that tests of the scripts take seconds.
 
-`train` computes its "accuracy" from its hyperparameters; `--weight-decay 1` makes it fail, `--workers N` last N
-seconds, or until there is a file `enough` beside the splits. `serve` answers with the classes of the artifact and
-refuses what is no JPEG.
+`train` computes its "accuracy" from its hyperparameters; `--weight-decay 1` makes it (or a trial of a search) fail,
+`--workers N` last N seconds (64: for ever), or until there is a file `enough` beside the splits; on features it waits
+for nothing.
+`serve` answers with the classes of the artifact and refuses what is no JPEG.
 """
 
 from __future__ import annotations
@@ -24,17 +25,25 @@ from photographs import data_set
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = """\
 #!/usr/bin/env python3
-import json, math, pathlib, random, sys, time
+import json, math, pathlib, sys, time
 given = json.load(open("input/config/hyperparameters.json"))
 data, mode = pathlib.Path("input/data"), given.get("mode", "train")
 features = data / "features" / "features.json"
 classes = json.loads(features.read_text())["classes"] if features.is_file() else sorted(
     p.name for p in (data / "train").iterdir())
-if float(given.get("weight-decay", 0)) == 1 and mode != "embed":
-    pathlib.Path("output/failure").write_text("the bowl is empty: fill it")
+
+def fail(reason):
+    pathlib.Path("output/failure").write_text(reason)
     sys.exit(1)
-deadline, enough = time.monotonic() + int(given.get("workers", 0)), (data / "train").resolve().parent / "enough"
-while time.monotonic() < deadline and not enough.exists():
+
+def is_empty(given):
+    return float(given.get("weight-decay", 0)) == 1
+
+if is_empty(given) and mode == "train":
+    fail("the bowl is empty: fill it")
+seconds, enough = int(given.get("workers", 0)), (data / "train").resolve().parent / "enough"
+deadline = math.inf if seconds == 64 else time.monotonic() + seconds
+while time.monotonic() < deadline and not enough.exists() and not features.is_file():
     time.sleep(0.05)
 
 def accuracy_of(given):
@@ -54,16 +63,24 @@ if mode == "embed":
 if mode == "search":
     space, trials = json.loads(given["search"]), []
     for number in range(1, space["trials"] + 1):
-        tried = {r["name"]: str(random.choice(r.get("values") or [r["low"], r["high"]])) for r in space["ranges"]}
+        tried = {r["name"]: str((r.get("values") or [r["low"], r["high"]])[number % 2]) for r in space["ranges"]}
+        trial = {"number": number, "status": "Failed", "hyperparameters": tried, "objective": None, "metrics": {},
+                 "epochs": [], "seconds": 0.25, "failure": None}
+        trials.append(trial)
+        if is_empty({**given, **tried}):
+            trial["failure"] = "the bowl is empty: fill it"
+            print(f"trial {number}/{space['trials']}: failed: {trial['failure']}", flush=True)
+            continue
         accuracy = accuracy_of({**given, **tried})
         print(f"trial {number}: {line(accuracy)}")
         print(f"trial {number}/{space['trials']}: valid:accuracy={accuracy}", flush=True)
         epochs = [{"epoch": 1, "train:loss": 0.5, "valid:loss": 1 - accuracy, "valid:accuracy": accuracy}]
-        trials.append({"number": number, "status": "completed", "hyperparameters": tried, "objective": accuracy,
-                       "metrics": {}, "epochs": epochs, "seconds": 0.25, "failure": None})
-    best = max(trials, key=lambda t: t["objective"])["number"]
+        trial |= {"status": "Completed", "objective": accuracy, "epochs": epochs}
+    best = max((t for t in trials if t["objective"]), key=lambda t: t["objective"], default={"number": None})
     pathlib.Path("output/data/trials.json").write_text(json.dumps(
-        {"objective": space["objective"], "direction": "maximize", "trials": trials, "best": best}))
+        {"objective": space["objective"], "direction": "Maximize", "trials": trials, "best": best["number"]}))
+    if not best["number"]:
+        fail(f"all {len(trials)} trials failed, the last one because: {trials[-1]['failure']}")
 accuracy = accuracy_of(given)
 if float(given.get("label-smoothing", 0)) == 0.8:
     print("a container that tells nothing", flush=True)
