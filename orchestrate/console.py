@@ -50,7 +50,7 @@ class Console:
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
         for i, column in enumerate(columns):
             is_number = bool(rows) and all(isinstance(row[i], (int, float)) for row in rows)
             table.add_column(Text(column), justify="right" if is_number else "left", overflow="fold")

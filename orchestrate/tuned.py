@@ -143,7 +143,7 @@ def show(tuned: Tuned, out: Console) -> None:
         (trial.number, f"{trial.objective:.4f}" if trial.objective is not None else "-",
          *(follow.short(trial.hyperparameters.get(name, "-")) for name in names),
          f"{trial.seconds:.3g}" if trial.seconds is not None else "-",
-         trial.status + (" (best)" if trial == tuned.best else ""))
+         "best" if trial == tuned.best else trial.status)  # eighty columns hold the default ranges
         for trial in tuned.trials
     ]  # fmt: skip
     out.table(("trial", tuned.objective, *names, "seconds", "status"), rows)

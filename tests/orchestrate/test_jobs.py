@@ -100,7 +100,8 @@ def test_search_then_train_with_its_best(
     assert f"{name}/best.json" in found.best_json
     assert local.storage.size(found.best_json)
     tune.show(found, out)
-    assert "(best)" in capsys.readouterr().err
+    rows = [line.split() for line in capsys.readouterr().err.splitlines()]
+    assert [row[0] for row in rows if row[-1:] == ["best"]] == [str(found.best.number)]
 
     chosen, image, from_tuning = tuned.best_of(local, name)
     assert (chosen, image, from_tuning) == (found.hyperparameters, "process", inputs)
