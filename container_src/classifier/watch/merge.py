@@ -94,7 +94,8 @@ def _read(path: Path) -> Collected:
 
 def _sample(row: list[Any]) -> Sample:
     at, cpu, *rest, gpus = row
-    return Sample(at, tuple(cpu), *_numbers(rest), tuple(Gpu(*_numbers(gpu)) for gpu in gpus))
+    values: list[Any] = [at, tuple(cpu), *_numbers(rest), tuple(Gpu(*_numbers(gpu)) for gpu in gpus)]
+    return Sample(*values)
 
 
 def _numbers(row: list[Any]) -> list[Any]:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import psutil
 
-from classifier.watch.collected import Gpu, Sample
+from classifier.watch.collected import Sample
 from classifier.watch.gpus import Gpus
 from classifier.watch.thinned import Thinned
 
@@ -95,10 +95,14 @@ class Reader:
             waiting.append(100 * waited / ticks if ticks > 0 else 0.0)
             rest = ticks - waited - (idle - idle_before)
             busy.append(min(max(100 * rest / ticks, 0.0), 100.0) if ticks > 0 else 0.0)
-        rates = [(now - before) / elapsed for now, before in zip(counted, self._bytes, strict=True)]
+        read, written, received, sent = (
+            (now - before) / elapsed for now, before in zip(counted, self._bytes, strict=True)
+        )
         self._at, self._cpu, self._bytes = at, cpu, counted
-        gpus: tuple[Gpu, ...] = self._gpus.read()
-        return Sample(time.time(), tuple(busy), sum(waiting) / len(waiting), self._resident(at), *rates, gpus=gpus)
+        return Sample(
+            time.time(), tuple(busy), sum(waiting) / len(waiting), self._resident(at), read, written, received, sent,
+            self._gpus.read(),
+        )  # fmt: skip
 
     def _busy(self) -> list[tuple[float, float, float]]:
         """Seconds in all, idle, and waiting for a disk, of each core that the job may use."""
