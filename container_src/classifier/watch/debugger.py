@@ -22,7 +22,7 @@ from classifier.watch.rules.tensor_rules import ACTIVE, UPDATE
 from classifier.watch.smdebug_client import error_handling_agent, match_inc, smd
 
 # Values of an activation that are looked at in one step; of large ones the first photographs' alone.
-_ACTIVATIONS = 1 << 21
+_ACTIVATIONS = 1 << 19
 _DRAWN = ("gradients", "weights", "biases", "relu")
 
 
@@ -104,7 +104,7 @@ class Debugger(Observer):
         self._has_relus = self._relus and hook_config.add_relus(self._hook, network)
         self._gate = network.register_forward_pre_hook(self._before_forward)
         self._guarded(self._hook._prepare_collections)
-        self._sparingly.start()
+        self._sparingly = Sparingly()
 
     def on_phase(self, phase: Literal["train", "eval"]) -> None:
         self._end()
@@ -234,7 +234,8 @@ class Debugger(Observer):
                 raise RuntimeError("it met an error of its own and turned itself off")
         except Exception as error:  # the disk's, smdebug's and those of whatever tensor it is given: training goes on
             self._give_up(error)
-        self._sparingly.cost(time.perf_counter() - began, self._phase == "train", self._open)
+        if self._phase == "train":
+            self._sparingly.cost(time.perf_counter() - began, self._open)
 
     def _give_up(self, error: Exception) -> None:
         self._alive = self._open = False

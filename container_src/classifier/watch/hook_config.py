@@ -20,7 +20,7 @@ _OF_SMDEBUG = ("all", "default", "weights", "biases", "gradients", "losses")
 
 def own(directory: Path, collections: Sequence[str]) -> Hook:
     """Reductions of everything at each step that it is asked for; in the phase EVAL the losses alone."""
-    reductions = smd.ReductionConfig(reductions=list(REDUCTIONS), abs_reductions=["mean"])
+    reductions = smd.ReductionConfig(reductions=list(REDUCTIONS))
     hook = _made(
         lambda: Hook(
             out_dir=str(directory), include_collections=list(collections), save_config=smd.SaveConfig(save_interval=1),
@@ -30,6 +30,9 @@ def own(directory: Path, collections: Sequence[str]) -> Hook:
     for name in collections:
         if name != "losses":
             _not_in_evaluation(hook.get_collection(name))
+    hook.get_collection("gradients").reduction_config = smd.ReductionConfig(
+        reductions=list(REDUCTIONS), abs_reductions=["mean"]
+    )
     return hook
 
 
