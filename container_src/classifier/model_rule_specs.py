@@ -23,7 +23,7 @@ SPECS = (
             "num_epochs": Threshold(1, 1, 1000, "epochs between the two losses that are compared"),
             "diff_percent": Threshold(0.1, 0, 100, "percent by which the later must be below the earlier"),
             "increase_threshold_percent": Threshold(
-                5, 0, 1000, "percent of the first epoch's loss by which it may rise above its lowest"
+                5, 0, 1000, "percent of the first epoch's loss by which it may be above its lowest two epochs in a row"
             ),
             "learned_percent": Threshold(
                 10, 0, 100, "percent of the first epoch's loss after whose fall it may level off"

@@ -9,8 +9,10 @@ rule is about, to be idle or to wait for a disk.
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,17 +23,18 @@ import torch
 
 from classifier import fitting, material, precision, rule_settings
 from classifier.config import Config
+from classifier.errors import InputError
+from classifier.job import Job
 from classifier.material import Material
 from classifier.steps import Step
-from classifier.training import Epoch, Observer
-from classifier.watch.collected import Collected, Sample
-from classifier.watch.rules import epoch_rules, machine_rules, step_rules
-from classifier.watch.rules.rule import Finding, Rule
+from classifier.training import Observer
+from classifier.watch.recorder import Recorder
+from classifier.watch.rules import machine_rules
+from classifier.watch.rules.rule import Finding
 from classifier.watch.system import System
-from classifier.watch.timeline import Timeline, step_time
 from photographs import data_set
 
-from .provoked import Cores, Given, NowAndThen, Nvml, pictures, repeated, tiny
+from .provoked import Cores, Given, NowAndThen, Nvml, pictures, repeated, small, tiny
 
 CPU = precision.Precision(torch.device("cpu"), None)
 READ_EVERY_S = 0.02
@@ -39,37 +42,12 @@ READ_EVERY_S = 0.02
 PATIENT = 2000
 
 
-class Watch(Observer):
-    def __init__(self, rules: str) -> None:
-        settings = rule_settings.parse(rules, "").rules
-        classes = (*epoch_rules.RULES, *step_rules.RULES, *machine_rules.RULES)
-        self.rules: dict[str, Rule] = {rule.__name__: rule(settings[rule.__name__]) for rule in classes}
-        self.timeline = Timeline()
-        self.system = System(READ_EVERY_S, self._on_sample)
-
-    def on_phase(self, phase: Any) -> None:
-        self.timeline.on_phase(phase)
-
-    def on_step(self, step: Step) -> None:
-        self.timeline.on_step(step)
-        for rule in self.rules.values():
-            rule.on_step(step_time(step))
-
-    def on_epoch(self, epoch: Epoch) -> None:
-        self.timeline.on_epoch(epoch)
-        for rule in self.rules.values():
-            rule.on_epoch(self.timeline.epochs[-1])
-
-    def _on_sample(self, sample: Sample) -> None:
-        for rule in self.rules.values():
-            rule.on_sample(sample)
-
-
 class Gallery:
     """Trains on generated photographs of 32 pixels, watched."""
 
     def __init__(self, root: Path) -> None:
-        self.data = data_set(root, {"train": 16, "valid": 6})
+        self._root, self._runs = root, 0
+        self.data = data_set(root / "data", {"train": 16, "valid": 6})
 
     def material(self, config: Config, data: Path | None = None, **replaced: Any) -> Material:
         torch.manual_seed(0)
@@ -90,26 +68,44 @@ class Gallery:
         )
 
     def train(
-        self, config: Config, given: Material, expected: Sequence[str] = (), rules: str = "",
-        observers: Callable[[Watch], Sequence[Observer]] = lambda watch: (),
-    ) -> tuple[dict[str, Finding], Collected]:  # fmt: skip
+        self, config: Config, given: Material, expected: Sequence[str] = (),
+        observers: Callable[[Recorder], Sequence[Observer]] = lambda recorder: (),
+    ) -> tuple[dict[str, Finding], Recorder]:  # fmt: skip
         """Until the `expected` have fired, or all epochs are done; without any, until all rules have judged."""
-        watch = Watch(rules)
-        watch.system.start()
+        self._runs += 1
+        root = self._root / str(self._runs)
+        job = Job(
+            name="gallery", channels={}, model_dir=root / "model", output_dir=root / "output",
+            checkpoints=root / "checkpoints", hook_file=root / "hook.json", weights=root, stop=threading.Event(),
+        )  # fmt: skip
+        job.output_dir.mkdir(parents=True)
+        self.last = job.output_dir
+        log: list[str] = []
+        recorder = Recorder(config, job, CPU.device, time.time(), log.append)
+        recorder.system = System(READ_EVERY_S, recorder.judge.on_sample)
+        recorder.know(given, {}, {})
 
         def done() -> bool:
-            if not watch.timeline.epochs:
+            if not recorder.timeline.epochs:
                 return False  # there has to be one to keep
-            if expected:
-                return all(watch.rules[name].fired for name in expected)
-            return all(rule.points for rule in watch.rules.values())
+            found = {finding.rule: finding for finding in recorder.judge.findings()}
+            return all(found[name].fired for name in expected) if expected else all(f.points for f in found.values())
 
-        try:
-            fitting.fit(config, given, CPU, [watch, *observers(watch)], done)
-        finally:
-            watch.system.close()
-        assert not watch.system.missing
-        return {name: rule.finding() for name, rule in watch.rules.items()}, watch.timeline.collected()
+        with recorder:
+            fitting.fit(config, given, CPU, [*recorder.observers, *observers(recorder)], done)
+        findings = {finding.rule: finding for finding in recorder.judge.findings()}
+        document = json.loads((job.output_dir / "report.json").read_text())
+        assert document["missing"] == []
+        for finding in findings.values():
+            assert finding.fired <= finding.points
+            assert bool(finding.fired) == bool(finding.firings) and all(firing.detail for firing in finding.firings)
+            said = [line for line in log if line.startswith(f"finding: {finding.rule} (")]
+            assert bool(said) == bool(finding.fired)
+            assert all(line.endswith(finding.advice) for line in said)
+        assert [(f["rule"], f["points"], f["fired"]) for f in document["findings"]] == [
+            (f.rule, f.points, f.fired) for f in findings.values()
+        ]
+        return findings, recorder
 
 
 @pytest.fixture(scope="module")
@@ -132,31 +128,83 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 def config(**changed: Any) -> Config:
     values: dict[str, Any] = {
         "weights": "none", "freeze_backbone": False, "image_size": 32, "batch_size": 8, "epochs": PATIENT,
-        "learning_rate": 1e-3, "workers": 0,
+        "learning_rate": 1e-3, "workers": 0, "debug": True, "save_interval": 5,
     }  # fmt: skip
     return Config(**values | changed)
 
 
 def fired(findings: dict[str, Finding]) -> set[str]:
-    for finding in findings.values():
-        assert finding.fired <= finding.points
-        assert bool(finding.fired) == bool(finding.firings) and all(firing.detail for firing in finding.firings)
     return {name for name, finding in findings.items() if finding.fired}
 
 
-def test_healthy(gallery: Gallery, gpus: Callable[..., None]) -> None:
+def test_healthy(gallery: Gallery, gpus: Callable[..., None], tmp_path: Path) -> None:
     """With two GPUs that are well used, so that every rule has something to judge."""
     gpus((92, 60), (88, 62))
-    this = config(optimizer="sgd", learning_rate=0.01)
-    findings, _ = gallery.train(this, gallery.material(this))
-    assert fired(findings) == set(), findings
+    data = data_set(tmp_path, {"train": 32, "valid": 6})
+    this = config(learning_rate=3e-4, batch_size=16)
+    findings, _ = gallery.train(this, gallery.material(this, data, network=small(3)))
+    assert fired(findings) == set(), {name: finding.firings for name, finding in findings.items()}
+    assert list(findings) == list(rule_settings.RULES)
     assert [name for name, finding in findings.items() if not finding.points] == []
 
 
 def test_a_learning_rate_of_ten(gallery: Gallery) -> None:
     this = config(learning_rate=10.0)
-    findings, _ = gallery.train(this, gallery.light(this), ["LossNotDecreasing"])
-    assert fired(findings) >= {"LossNotDecreasing"}
+    expected = {"LossNotDecreasing", "WeightUpdateRatio"}
+    findings, _ = gallery.train(this, gallery.light(this), sorted(expected))
+    assert fired(findings) >= expected
+
+
+def test_a_learning_rate_of_ten_with_decay(gallery: Gallery) -> None:
+    """Each step multiplies the weights by -9."""
+    this = config(learning_rate=10.0, optimizer="sgd", weight_decay=1.0, save_interval=1)
+    given = gallery.light(this, times=10)
+    with pytest.raises(InputError, match="lower learning-rate"):
+        gallery.train(this, given, ["ExplodingTensor"])
+    document = json.loads((gallery.last / "report.json").read_text())
+    assert document["status"] == "failed"
+    found = {finding["rule"]: finding for finding in document["findings"]}
+    assert found["ExplodingTensor"]["fired"] > 0
+    assert found["ExplodingTensor"]["severity"] == "error"
+
+
+def test_weights_that_are_all_zero(gallery: Gallery) -> None:
+    network = tiny(3, (8, 8))
+    for parameter in network.parameters():
+        torch.nn.init.zeros_(parameter)
+    this = config()
+    findings, _ = gallery.train(this, gallery.light(this, network), ["PoorWeightInitialization"])
+    assert fired(findings) >= {"PoorWeightInitialization"}
+
+
+def test_weights_that_are_too_small_for_gradients(gallery: Gallery) -> None:
+    network = tiny(3, (8, 8, 8))
+    with torch.no_grad():
+        for module in network:
+            if isinstance(module, torch.nn.Conv2d):
+                module.weight.mul_(1e-4)
+    this = config(optimizer="sgd")
+    findings, _ = gallery.train(this, gallery.light(this, network), ["VanishingGradient"])
+    assert fired(findings) >= {"VanishingGradient"}
+
+
+def test_biases_that_keep_every_relu_shut(gallery: Gallery) -> None:
+    network = tiny(3, (8, 8))
+    first = network[0]
+    assert isinstance(first, torch.nn.Conv2d) and first.bias is not None
+    torch.nn.init.constant_(first.bias, -10.0)
+    this = config()
+    findings, _ = gallery.train(this, gallery.light(this, network), ["DeadRelu"])
+    assert fired(findings) >= {"DeadRelu"}
+
+
+def test_a_layer_that_should_learn_and_does_not(gallery: Gallery) -> None:
+    network = tiny(3, (8, 8))
+    network[2].weight.register_hook(torch.zeros_like)
+    this = config(weight_decay=0.0)
+    findings, _ = gallery.train(this, gallery.light(this, network), ["UnchangedTensor"])
+    assert fired(findings) >= {"UnchangedTensor"}
+    assert "2.weight" in findings["UnchangedTensor"].firings[0].detail
 
 
 def test_a_handful_of_random_labels(gallery: Gallery) -> None:
@@ -186,7 +234,8 @@ def test_two_classes_that_look_the_same(gallery: Gallery, tmp_path: Path) -> Non
     this = config(learning_rate=0.01)
     findings, _ = gallery.train(this, gallery.light(this, data=tmp_path), ["Confusion"])
     assert fired(findings) >= {"Confusion"}
-    assert "class 0" in findings["Confusion"].firings[0].detail and "class 2" in findings["Confusion"].firings[0].detail
+    detail = findings["Confusion"].firings[0].detail
+    assert "amber" in detail and "orange" in detail
 
 
 def test_a_loader_that_sleeps_and_a_machine_that_idles(
@@ -229,17 +278,17 @@ def test_a_leak_and_a_gpu_that_does_the_work_of_two(gallery: Gallery, gpus: Call
     leaked: list[bytes] = []
 
     class Leak(Observer):
-        def __init__(self, watch: Watch) -> None:
-            self.watch = watch
+        def __init__(self, recorder: Recorder) -> None:
+            self.system = recorder.system
 
         def on_step(self, step: Step) -> None:
             """By the readings and not by the steps, whose number depends on the machine."""
-            leaked.extend(b"1" * (2 << 20) for _ in range(len(self.watch.system.samples) - len(leaked)))
+            leaked.extend(b"1" * (2 << 20) for _ in range(len(self.system.samples) - len(leaked)))
 
     this = config()
     findings, _ = gallery.train(
         this, gallery.light(this), ["GPUMemoryIncrease", "LoadBalancing"],
-        observers=lambda watch: [Leak(watch)],
+        observers=lambda recorder: [Leak(recorder)],
     )  # fmt: skip
     assert fired(findings) >= {"GPUMemoryIncrease", "LoadBalancing"}
     assert "the job's processes" in findings["GPUMemoryIncrease"].firings[0].detail
@@ -263,14 +312,14 @@ def test_a_slow_start_and_more_evaluation_than_training(gallery: Gallery) -> Non
         def on_start(self, network: torch.nn.Module, criterion: torch.nn.Module) -> None:
             time.sleep(2)
 
-    this = config(epochs=6, batch_size=8)
+    this = config(epochs=6, rules="MaxInitializationTime:threshold=0.02")
     given = gallery.light(this)
     given = dataclasses.replace(
         given, training=Given(list(given.training)[:1]), held_out={"valid": list(given.held_out["valid"]) * 100}
     )
     findings, _ = gallery.train(
         this, given, ["MaxInitializationTime", "OverallFrameworkMetrics"],
-        rules="MaxInitializationTime:threshold=0.02", observers=lambda watch: [Import()],
+        observers=lambda recorder: [Import()],
     )  # fmt: skip
     assert fired(findings) >= {"MaxInitializationTime", "OverallFrameworkMetrics"}
     assert "evaluation and the rest" in findings["OverallFrameworkMetrics"].summary
@@ -282,8 +331,8 @@ def test_a_rank_that_is_slower_than_the_other(gallery: Gallery) -> None:
     ranks = []
     for rank, seconds in enumerate((0.0, 0.2)):
         given = gallery.light(this, NowAndThen(tiny(3), every=1, seconds=seconds))
-        _, collected = gallery.train(this, given)
-        ranks.append(dataclasses.replace(collected, rank=rank))
+        _, recorder = gallery.train(this, given, ["LoadBalancing"])
+        ranks.append(dataclasses.replace(recorder.timeline.collected(), rank=rank))
     rule = machine_rules.LoadBalancing(rule_settings.parse("", "").rules["LoadBalancing"])
     rule.on_ranks([ranks[0], dataclasses.replace(ranks[0], rank=1)])
     assert (rule.points, rule.fired) == (1, 0)

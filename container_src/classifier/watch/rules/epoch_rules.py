@@ -16,12 +16,14 @@ Tell = Callable[[Rule, Firing], None]
 
 
 class LossNotDecreasing(Rule):
-    """Fires at each epoch whose training loss has risen, or stands still before much was learned."""
+    """Fires at each epoch whose training loss has risen, and had in the epoch before, or stands still before much was
+    learned. (A network that has learned all but an odd batch is surprised by it now and then.)"""
 
     def __init__(self, setting: Setting, tell: Tell = lambda rule, firing: None) -> None:
         super().__init__(setting, tell)
         self.unseen = "there was no second epoch"
         self._losses: list[float] = []
+        self._rose = False
 
     def on_epoch(self, epoch: EpochMetrics) -> None:
         loss, before = epoch.train_loss, self._losses
@@ -33,7 +35,9 @@ class LossNotDecreasing(Rule):
             learned = loss <= first * (1 - self["learned_percent"] / 100)
             detail = (f"the training loss is {loss:.4g} after {before[-1]:.4g} in the epoch before; its lowest is "
                       f"{lowest:.4g}")  # fmt: skip
-            self.saw(rose or (still and not learned), detail, at=_ended(epoch), epoch=epoch.number)
+            fires = (rose and self._rose) or (still and not learned)
+            self.saw(fires, detail, at=_ended(epoch), epoch=epoch.number)
+            self._rose = rose
         if math.isfinite(loss):
             self._losses.append(loss)
 

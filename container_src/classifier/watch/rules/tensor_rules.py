@@ -131,14 +131,19 @@ class PoorWeightInitialization(TensorRule):
 
     collection = "weights"
 
+    def __init__(self, base_trial: Any, setting: Setting | None = None, tell: Tell = lambda r, f: None) -> None:
+        super().__init__(base_trial, setting, tell)
+        self._ones: set[str] = set()
+
     def judge(self, step: int) -> None:
         if self.points >= self["steps"]:
             return
         low, high, std = (self.reduced(step, "weights", reduction) for reduction in ("min", "max", "std"))
-        # Normalizations begin with weights that are all one, and are meant to.
+        # Normalizations begin with weights that are all one, and are meant to; some steps later they still are alike.
+        self._ones |= {name for name in low if low[name] == high[name] == 1}
         spread = {
             name: (high[name] - low[name], std[name] ** 2) for name in self.trained(step, low)
-            if not low[name] == high[name] == 1 and math.isfinite(high[name] - low[name] + std[name])
+            if name not in self._ones and math.isfinite(high[name] - low[name] + std[name])
         }  # fmt: skip
         if not spread:
             return
