@@ -25,7 +25,7 @@ from orchestrate.session import Session
 
 DESCRIPTION = "features.json"
 # The hyperparameters that an `embed` job heeds.
-_OF_EMBED = (*FEATURES_DEPEND_ON, "workers")
+_OF_EMBED = (*FEATURES_DEPEND_ON, "max-bad-images", "workers")
 
 
 @dataclass(frozen=True)
