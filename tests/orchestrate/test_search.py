@@ -7,7 +7,8 @@ import argparse
 import pytest
 
 from local_sagemaker import validation
-from orchestrate import jobs, options, search
+from orchestrate import features, jobs, options, search
+from orchestrate.channels import Weights
 from orchestrate.errors import InputError
 from orchestrate.session import open_session
 
@@ -117,6 +118,17 @@ def test_spot_warm_pools_and_warm_start(monkeypatch: pytest.MonkeyPatch) -> None
     request = jobs.tuning(session, "max", "image", {"train": "s3://b/train"}, {}, warm, space)
     validation.check("sagemaker", "CreateHyperParameterTuningJob", request)
     assert request["TrainingJobDefinition"]["ResourceConfig"]["KeepAlivePeriodInSeconds"] == 300
+
+
+def test_an_embed_job_is_given_what_it_heeds() -> None:
+    session = open_session(parsed("--role", "arn:aws:iam::123456789012:role/kennel"), dry=True)
+    fixed = {"image-size": "64", "max-bad-images": "2", "epochs": "3", "optimizer": "sgd"}
+    key = features.key_of("0" * 64, fixed, Weights(), "image")
+    request = features.request(session, "rex", {"train": "s3://b/train"}, fixed, options.machine(parsed()), key)
+    validation.check("sagemaker", "CreateTrainingJob", request)
+    assert request["HyperParameters"] == {
+        "mode": "embed", "image-size": "64", "max-bad-images": "2", "data-fingerprint": "0" * 64,
+    }  # fmt: skip
 
 
 def test_the_container_reads_what_is_sent_for_one_job() -> None:
