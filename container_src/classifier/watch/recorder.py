@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
@@ -55,15 +55,9 @@ class Recorder(Observer):
         merge.forget(job.output_dir, rank)
         self._first = rank == 0
         settings = rule_settings.parse(config.rules, config.stop_on)
+        self._missing: list[str] = []
         # Every rank has the same weights: one records them.
-        self.debugger = (
-            Debugger(
-                job.output_dir / "tensors", config.save_interval, rule_settings.collections(config.collections),
-                job.hook_file if job.hook_file.is_file() else None, lambda step: self.judge.on_tensors(step),
-            )
-            if self._first
-            else None
-        )  # fmt: skip
+        self.debugger = self._debugger() if self._first else None
         self.timeline = Timeline(began, rank)
         self.operators = Operators(job.output_dir, device)
         self.judge = judging.Judge(settings, self.debugger.trial if self.debugger else None, say)
@@ -72,7 +66,6 @@ class Recorder(Observer):
         self._first_of_host = os.environ.get("LOCAL_RANK", "0") == "0"
         self._facts: dict[str, Any] = {"classes": (), "hardware": {}, "versions": {}}
         self._told: list[str] = []
-        self._missing: list[str] = []
         self._witness = Witness(self.timeline, self.judge)
         watching: list[Observer] = [self.timeline, self.operators]
         watching += [self.debugger] if self.debugger else []
@@ -133,6 +126,20 @@ class Recorder(Observer):
         if epoch.number == 1 or time.monotonic() >= self._next_report:
             self._rewrite()
 
+    def _debugger(self) -> Debugger | None:
+        config, job = self._config, self._job
+        hook_file = job.hook_file if job.hook_file.is_file() else None
+        try:
+            return Debugger(
+                job.output_dir / "tensors", config.save_interval, rule_settings.collections(config.collections),
+                hook_file, lambda step: self.judge.on_tensors(step),
+            )  # fmt: skip
+        except InputError:
+            raise
+        except Exception as error:  # smdebug's, or the disk's
+            self._missing.append(f"tensors are missing: smdebug failed ({type(error).__name__}: {error})")
+            return None
+
     def _slowed(self, step: int) -> bool:
         recorded = self.debugger.recorded_steps if self.debugger else set()
         # The profiler is started before a window's first step and stopped after its last, which slows the next.
@@ -180,12 +187,34 @@ class Recorder(Observer):
             losses=self.debugger.losses() if self.debugger else None,
             tensors=self.debugger.tensors() if self.debugger else None, **self._facts,
         )  # fmt: skip
-        report.write(job.output_dir, document)
-        job.model_dir.mkdir(parents=True, exist_ok=True)
-        for name in (report.PAGE, report.DOCUMENT) if final else ():
-            shutil.copyfile(job.output_dir / name, job.model_dir / name)
+        if final:
+            self._deliver(document)
+        else:
+            for directory in (job.output_dir, *((job.model_dir,) if final else ())):
+            before = len(self._missing)
+            self._safely(f"the report in {directory.name}", functools.partial(report.write, directory, document))
+            # The other one, which may be on another disk, tells it.
+            document["missing"] += self._missing[before:]
         self._safely("TensorBoard's curves", lambda: tensorboard.write(job.output_dir / "tensorboard", document))
         return document
+
+    def _deliver(self, document: dict[str, Any]) -> None:
+        """Beside the model as well, or there alone. Raises OSError: neither has room for it."""
+        output, model = self._job.output_dir, self._job.model_dir
+        try:
+            report.write(output, document)
+        except OSError as error:
+            # What lies there tells of a job that runs.
+            for name in (report.PAGE, report.DOCUMENT):
+                (output / name).unlink(missing_ok=True)
+            sentence = f"the report lies beside the model alone: {error.strerror or error} ({output})"
+            self._missing.append(sentence)
+            document["missing"].append(sentence)
+            report.write(model, document)
+            return
+        model.mkdir(parents=True, exist_ok=True)
+        for name in (report.PAGE, report.DOCUMENT):
+            shutil.copyfile(output / name, model / name)
 
     def _collected(self) -> Collected:
         return dataclasses.replace(
