@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import os
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
@@ -190,11 +190,7 @@ class Recorder(Observer):
         if final:
             self._deliver(document)
         else:
-            for directory in (job.output_dir, *((job.model_dir,) if final else ())):
-            before = len(self._missing)
-            self._safely(f"the report in {directory.name}", functools.partial(report.write, directory, document))
-            # The other one, which may be on another disk, tells it.
-            document["missing"] += self._missing[before:]
+            report.write(job.output_dir, document)
         self._safely("TensorBoard's curves", lambda: tensorboard.write(job.output_dir / "tensorboard", document))
         return document
 
