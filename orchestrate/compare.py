@@ -60,7 +60,8 @@ class Verdicts:
 class Comparison:
     """`settings`: what each of them was (hyperparameters, versions, ...) and differs; `same`: how many of each do not.
 
-    `times`: seconds of the whole run by part. `classes`: recall by class, the largest changes first.
+    `times`: seconds of the whole run by part. `classes`: recall by class, the largest changes first; none where
+    they were judged on different splits.
     """
 
     a: Report
@@ -160,42 +161,53 @@ def _verdicts(a: Report, b: Report) -> tuple[Verdicts, ...]:
 
 
 def _classes(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[Pair, ...]:
+    """None of photographs that are not the same."""
+    if a["judged_split"] != b["judged_split"]:
+        return ()
     of_a, of_b = ({row["class"]: row["recall"] for row in report["per_class"]} for report in (a, b))
     return tuple(sorted(_pairs(of_a, of_b), key=lambda p: (p.change is None, -abs(p.change or 0.0), p.name)))
 
 
 def _accuracy(a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
     """Which is better, and whether chance explains it."""
-    split = a["judged_split"]
-    name = f"{split}:accuracy"
-    pair = Pair(name, _judged(a), _judged(b))
-    if split != b["judged_split"] or pair.change is None:
-        return "Their accuracies cannot be compared: they were judged on different splits, or one was not judged."
-    counts = [sum(map(sum, report["confusion"])) for report in (a, b)]
-    error = math.sqrt(sum(p * (1 - p) / n for p, n in zip((pair.a, pair.b), counts, strict=True)))
-    told = f"{name} is {pair.a:.4f} in A and {pair.b:.4f} in B"
-    if not pair.change:
+    judge, name = _judged, f"{a['judged_split']}:accuracy"
+    if a["judged_split"] != b["judged_split"]:
+        # One of them did not come to the test split.
+        judge, name = _valid, "valid:accuracy"
+    (of_a, count_a), (of_b, count_b) = judge(a), judge(b)
+    change = Pair(name, of_a, of_b).change
+    if change is None or not count_a or not count_b:
+        return "Their accuracies cannot be compared: one of them was not judged."
+    told = f"{name} is {of_a:.4f} in A and {of_b:.4f} in B"
+    if not change:
         return f"{told}: the same."
+    error = math.sqrt(sum(p * (1 - p) / n for p, n in ((of_a, count_a), (of_b, count_b))))
     chance = _STANDARD_ERRORS * error
-    photographs = f"{counts[0]:,}" if counts[0] == counts[1] else f"{counts[0]:,} and {counts[1]:,}"
-    sure = "less than" if abs(pair.change) <= chance else "more than"
-    way = "higher" if pair.change > 0 else "lower"
-    return (f"{told}, {abs(pair.change):.4f} {way} in B: {sure} the {chance:.4f} that chance makes of {photographs} "
+    sure = "less than" if abs(change) <= chance else "more than"
+    way = "higher" if change > 0 else "lower"
+    photographs = f"{count_a:,}" if count_a == count_b else f"{count_a:,} and {count_b:,}"
+    return (f"{told}, {abs(change):.4f} {way} in B: {sure} the {chance:.4f} that chance makes of {photographs} "
             f"photographs (two standard errors).")  # fmt: skip
 
 
-def _judged(report: Mapping[str, Any]) -> float | None:
-    """Of the confusion, which is of the epoch that was kept."""
+def _judged(report: Mapping[str, Any]) -> tuple[Any, int]:
+    """(accuracy, photographs) of the confusion, which is of the epoch that was kept."""
     matrix = report["confusion"]
     total = sum(map(sum, matrix))
-    return sum(row[i] for i, row in enumerate(matrix)) / total if total else None
+    return (sum(row[i] for i, row in enumerate(matrix)) / total if total else None), total
+
+
+def _valid(report: Mapping[str, Any]) -> tuple[Any, int]:
+    """(accuracy, photographs) of the kept epoch on the valid split."""
+    kept = next((e for e in report["epochs"] if e["number"] == report["kept_epoch"]), None)
+    return (kept["valid_accuracy"] if kept else None), int(report["dataset"].get("valid") or 0)
 
 
 def _pace(speed: Sequence[Pair]) -> str:
     pace = {pair.name: pair for pair in speed}.get("images_per_s")
     if pace is None or pace.ratio is None:
         return ""
-    return f"B trains on {pace.b:,.0f} images/s, A on {pace.a:,.0f}: {pace.ratio:.2f} times as many."
+    return f"B trains on {pace.b:,.4g} images/s, A on {pace.a:,.4g}: {pace.ratio:.2f} times as many."
 
 
 def _rules(a: Report, b: Report) -> str:

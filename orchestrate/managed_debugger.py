@@ -6,7 +6,8 @@ docs.aws.amazon.com/sagemaker/latest/dg/debugger-built-in-rules-api.CLI.html; th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from classifier import rule_settings
@@ -68,20 +69,26 @@ def members(session: Session, hyperparameters: Mapping[str, str]) -> dict[str, A
     }  # fmt: skip
 
 
-def explained(error: Exception) -> Exception:
-    """The refusal of a request with these members, told as what it most likely is; any other error as it is."""
+@contextmanager
+def explaining() -> Iterator[None]:
+    """Around a request with these members: its refusal is told as what it most likely is.
+
+    Raises:
+        InputError: SageMaker refused it and named Debugger or the profiler.
+    """
     from botocore.exceptions import ClientError
 
-    if not isinstance(error, ClientError):
-        return error
-    answer = error.response.get("Error", {})
-    message = str(answer.get("Message", ""))
-    # Which words SageMaker refuses with is nowhere documented: what names the service is taken for it.
-    if not any(word in message.lower() for word in ("debug", "profil")):
-        return error
-    return InputError(f"SageMaker refused --managed-debugger ({answer.get('Code')}: {message}): Debugger and its "
-                      f"profiler are closed to accounts that did not use them before 30 July 2026. Leave the option "
-                      f"out: the image records, judges and reports by itself")  # fmt: skip
+    try:
+        yield
+    except ClientError as error:
+        answer = error.response.get("Error", {})
+        message = str(answer.get("Message", ""))
+        # With which words SageMaker refuses is nowhere documented: what names the service is taken for it.
+        if not any(word in message.lower() for word in ("debug", "profil")):
+            raise
+        raise InputError(f"SageMaker refused --managed-debugger ({answer.get('Code')}: {message}): Debugger and its "
+                         f"profiler are closed to accounts that did not use them before 30 July 2026. Leave the option "
+                         f"out: the image records, judges and reports by itself") from None  # fmt: skip
 
 
 def _image(region: str) -> str:

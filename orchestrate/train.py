@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -62,10 +62,8 @@ def train(
         JobFailed: it ended Failed or Stopped.
     """
     sent = request(session, name, image, inputs, hyperparameters, machine, managed)
-    try:
+    with managed_debugger.explaining() if managed else nullcontext():
         jobs.create(session, "CreateTrainingJob", sent)
-    except Exception as error:
-        raise (managed_debugger.explained(error) if managed else error) from None
     out.say(f"training job {name}: {options.told(hyperparameters)}")
     return attach(session, out, name)
 

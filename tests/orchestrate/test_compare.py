@@ -75,7 +75,14 @@ def test_a_difference_that_chance_makes_is_called_so(compared: Any) -> None:
     other = runs.document(matrix=matrix(42, 3, 100), judged_split="test")
     assert "0.0200 higher in B: less than the 0.0" in compared(A, other).summary[0]
     assert compared(A, A).summary[0].endswith("the same.")
-    assert "cannot be compared" in compared(A, runs.document(matrix=matrix(42, 3, 100))).summary[0]
+
+
+def test_one_that_did_not_come_to_the_test_split(compared: Any) -> None:
+    """Both have their valid split in common: its photographs are counted in `dataset`."""
+    half = runs.document(dataset={"valid": 18}, judged_split="valid", epochs=runs.epochs(2, 3), kept_epoch=2)
+    found = compared({**A, "dataset": {"valid": 18}}, half)
+    assert re.match(r"valid:accuracy is 0\.\d+ in A and 0\.\d+ in B, .* of 18 photographs", found.summary[0])
+    assert found.classes == () and "A was judged on test, B on valid" in compare_page.render(found)
 
 
 def test_the_page(compared: Any, out: console.Console, capsys: pytest.CaptureFixture[str]) -> None:
@@ -94,6 +101,8 @@ def test_the_page(compared: Any, out: console.Console, capsys: pytest.CaptureFix
 
 
 def test_two_that_ended_before_they_began(compared: Any) -> None:
+    exploded = runs.document(epochs=[e._replace(train_loss=1e9) for e in runs.epochs(3, 3)])
+    assert any("(logarithmic)" in chart.title for chart in compare_page.charts(compared(A, exploded)))
     empty = runs.document(
         status="failed", reason="no photographs", epochs=[], ranks=[], losses={}, metrics={}, findings=[], tensors={}
     )

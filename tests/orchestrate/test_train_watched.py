@@ -193,7 +193,7 @@ def test_no_browser_where_nobody_asked_nor_in_ci(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: console.Console
 ) -> None:
     opened: list[str] = []
-    monkeypatch.setattr(webbrowser, "open", lambda uri: bool(opened.append(uri)) or True)
+    monkeypatch.setattr(webbrowser, "open", lambda uri: not opened.append(uri))  # type: ignore[func-returns-value]
     monkeypatch.delenv("CI", raising=False)
     browser.show(tmp_path / "report.html", None, out)
     browser.show(tmp_path / "report.html", False, out)
