@@ -66,7 +66,7 @@ def _jpeg(data: bytes, shorter_side: int) -> Pixels:
         raise ValueError(colours)
     eighths = next((n for n in _EIGHTHS if min(height, width) * n >= shorter_side * 8), 8)
     # The decoder takes the smallest size that is not below this one, and rounds sizes up as well.
-    pixels: Pixels = simplejpeg.decode_jpeg(data, min_height=-(-height * eighths // 8))
+    pixels: Pixels = simplejpeg.decode_jpeg(data, min_height=-(-height * eighths // 8), fastupsample=True)
     # Pillow reads the orientation, at a tenth of the cost of a small photograph: only where there can be one.
     if b"Exif\0" in data or b"Orientation" in data:
         turned = Image.fromarray(pixels)

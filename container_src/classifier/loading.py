@@ -53,7 +53,7 @@ class Loader:
     def __iter__(self) -> Iterator[Batch]:
         """What `item` raises is raised here, in its turn."""
         began, waited = time.perf_counter(), 0.0
-        batches = self._in_threads() if self._workers else map(self._whole, self._order)
+        batches = self._in_threads() if self._workers else map(self._made, self._order)
         while True:
             asked = time.perf_counter()
             batch = next(batches, None)
@@ -77,9 +77,6 @@ class Loader:
                     yield _joined([future.result() for future in pending.popleft()])
             finally:
                 pool.shutdown(cancel_futures=True)
-
-    def _whole(self, indices: Sequence[int]) -> Batch:
-        return _joined([self._made(indices[at : at + _CHUNK]) for at in range(0, len(indices), _CHUNK)])
 
     def _made(self, indices: Sequence[int]) -> Batch:
         pictures, labels = zip(*map(self._item, indices), strict=True)

@@ -9,6 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
+from classifier import images
+from classifier.decoding import decode
 from classifier.images import MAX_PIXELS, BadImage, Pixels, Preprocessing, load, load_views, normalize
 
 SMALL = Preprocessing(resize=48, crop=40)
@@ -126,3 +128,27 @@ def test_normalize() -> None:
 def test_preprocessing_survives_json() -> None:
     assert Preprocessing.from_dict(SMALL.to_dict()) == SMALL
     assert Preprocessing.for_size(224) == Preprocessing(256, 224)
+
+
+@pytest.mark.parametrize("size", [(300, 200), (50, 70), (40, 40)])
+def test_a_gpu_scales_as_the_cpu_does(size: tuple[int, int]) -> None:
+    """The same views wherever they are cut: what differs is rounding. float32 is what a GPU computes in."""
+    part = torch.randint(0, 256, (*size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    here, there = images._bilinear(part, 40), images._bilinear(part.float(), 40)
+    assert here.dtype == there.dtype == torch.uint8 and here.shape == there.shape == (40, 40, 3)
+    assert int((here.int() - there.int()).abs().max()) <= 1
+
+
+def test_a_harmless_fault_of_a_jpeg_is_no_damage() -> None:
+    """Bytes too many before its end: decoders warn of them and show the whole picture."""
+    data = encoded(quarters(), "JPEG")
+    assert corners(load(data[:-2] + bytes(2) + data[-2:], SMALL)) == UPRIGHT
+
+
+def test_a_turned_photograph_is_decoded_at_the_size_that_is_needed() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stored = np.ascontiguousarray(np.rot90(quarters(1600, 1200)))
+    small = decode(encoded(stored, "JPEG", quality=95, exif=exif), 150)
+    assert small.shape == (150, 200, 3)
+    assert corners(small) == UPRIGHT
