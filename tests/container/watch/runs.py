@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import math
 import random
@@ -117,19 +118,19 @@ def picture(side: int = 160) -> str:
 def day_long() -> dict[str, Any]:
     """As much as is ever kept: 133 classes, eight ranks on eight hosts, a thousand epochs and a thousand tensors."""
     day = 86_400.0
-    ranks = [
-        rank(i, steps=20_000, samples=20_000, cores=8, gpus=1, seconds=day, each_epoch=20, thinned=64) for i in range(8)
-    ]
-    for collected in ranks:
-        collected.spans = [Span("evaluation", e, BEGAN + 5 + 86.0 * e, 4.0) for e in range(1, 1001)]
-        collected.operators = [Operator(f"aten::operator_{i}", "cuda", i, 0.1 * i, 0.2 * i, i) for i in range(300)]
+    one = rank(0, steps=20_000, samples=20_000, cores=8, gpus=1, seconds=day, each_epoch=20, thinned=64)
+    one.spans = [Span("evaluation", e, BEGAN + 5 + 86.0 * e, 4.0) for e in range(1, 1001)]
+    one.operators = [Operator(f"aten::operator_{i}", "cuda", i, 0.1 * i, 0.2 * i, i) for i in range(300)]
+    ranks = [dataclasses.replace(one, rank=i, host=f"algo-{i + 1}") for i in range(8)]
+    (first,) = epochs(1, 133)
     mistakes = [
         {"picture": picture(), "photograph": f"{i:03}.Breed/Photograph_{i}.jpg", "label": f"{i:03}.Breed",
          "called": "002.Other", "probability": 0.9} for i in range(24)
     ]  # fmt: skip
     return document(
-        classes=133, epochs=epochs(1000, 133, seconds=86.0), ranks=ranks, ended=BEGAN + day, mistakes=mistakes,
-        tensors=tensors([f"gradient/layer{i}.weight" for i in range(1000)], 300),
+        classes=133, epochs=[first._replace(number=e) for e in range(1, 1001)], ranks=ranks, ended=BEGAN + day,
+        mistakes=mistakes,
+        tensors=tensors([f"gradient/layer{i}.weight" for i in range(1000)], 100),
         findings=[finding(f"Rule{i}", fired=i * 1000, points=20_000) for i in range(22)],
         losses={"train": [(i, 1 / (i + 1)) for i in range(20_000)], "eval": [(i, 1.0) for i in range(20_000)]},
     )  # fmt: skip

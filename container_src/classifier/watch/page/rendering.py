@@ -17,7 +17,9 @@ from classifier.watch.times import words
 _HERE = Path(__file__).parent / "templates"
 SCRIPTS = ("page.js", "charts.js", "timeline.js", "tensors.js", "confusion.js")
 # Rows of a table that nobody reads to its end.
-MOST_OPERATORS, MOST_PAIRS, MOST_TENSORS = 120, 20, 400
+MOST_OPERATORS, MOST_TENSORS = 120, 400
+# As high as the matrix beside them.
+MOST_PAIRS = 12
 # From this many classes on a matrix of numbers is no longer read.
 MOST_NUMBERED = 16
 MOST_POINTS_OF_EPOCHS = 600
@@ -31,7 +33,7 @@ def render(document: Mapping[str, Any]) -> str:
     templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    templates.filters |= {"words": words, "number": number, "percent": percent, "size": size, "moment": moment}
+    templates.filters |= {f.__name__: f for f in (words, number, percent, size, moment, breakable)}
     total = max(document["time"]["total"], 1e-3)
     # A closing tag within a string would end the script's element: no `<` is left in it.
     data = json.dumps(_data(document, total), separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
@@ -83,7 +85,7 @@ def _curves(document: Mapping[str, Any]) -> list[charts.Chart]:
     def by_step(title: str, phase: str, x_title: str) -> charts.Chart | None:
         points = document["losses"].get(phase) or []
         series = charts.thin([float(step) for step, _ in points], [loss for _, loss in points], 400)
-        return charts.chart(title, {phase: series}, x_title=x_title, kind="epoch", note="recorded by smdebug")
+        return charts.chart(title, {phase: series}, x_title=x_title, kind="epoch", note="by smdebug")
 
     made = [
         by_epoch("Loss", {"train:loss": "train_loss", "valid:loss": "valid_loss"}),
@@ -111,6 +113,13 @@ def size(count: float) -> str:
         if abs(count) >= unit:
             return f"{count / unit:.3g} {name}"
     return f"{count:.0f} B"
+
+
+def breakable(name: str) -> Any:
+    """A class's name, which may be broken after each underscore."""
+    from markupsafe import Markup, escape
+
+    return Markup(str(escape(name)).replace("_", "_<wbr>"))
 
 
 def moment(at: float) -> str:

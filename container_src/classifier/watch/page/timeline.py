@@ -48,11 +48,12 @@ def lanes(document: Mapping[str, Any], total: float) -> list[Lane]:
         sums = [[0.0] * len(PARTS) for _ in range(COLUMNS)]
         counts = [0] * COLUMNS
         parts = [steps[f"{part}_s"] for part in PARTS]
-        for at, values in zip(steps["began"], zip(*parts, strict=True), strict=True):
-            column = min(COLUMNS - 1, max(0, int((at - document["began"]) / total * COLUMNS)))
-            counts[column] += 1
-            for i, value in enumerate(values):
-                sums[column][i] += value or 0.0
+        for at, long, values in zip(steps["began"], step_seconds(steps), zip(*parts, strict=True), strict=True):
+            after = at - document["began"]
+            for column in range(_column(after, total), _column(after + long, total) + 1):
+                counts[column] += 1
+                for i, value in enumerate(values):
+                    sums[column][i] += value or 0.0
         means = [[value / count for value in row] if count else row for row, count in zip(sums, counts, strict=True)]
         most = max((math.fsum(row) for row in means), default=0.0) or 1.0
         paths, below = {}, [0.0] * COLUMNS
@@ -67,6 +68,10 @@ def lanes(document: Mapping[str, Any], total: float) -> list[Lane]:
         name = f"rank {rank['rank']} on {rank['host']}" if len(document["ranks"]) > 1 else "steps"
         made.append(Lane(name, paths, spans, most))
     return made
+
+
+def _column(at: float, total: float) -> int:
+    return min(COLUMNS - 1, max(0, int(at / total * COLUMNS)))
 
 
 def _bars(rank: Mapping[str, Any], began: float, most: int) -> dict[str, Any]:

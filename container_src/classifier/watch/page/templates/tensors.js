@@ -6,7 +6,9 @@
   // As wide as its place, so that its text is as large as the other charts'.
   const WIDTH = innerWidth < 760 ? 480 : 980, HEIGHT = innerWidth < 760 ? 180 : 260;
   const groups = {};
-  for (const name of names) {
+  // What is learned from comes first.
+  const rank = (name) => { const i = ["gradients", "weights", "biases"].indexOf(tensors[name].collection); return i < 0 ? 3 : i; };
+  for (const name of names.sort((a, b) => rank(a) - rank(b))) {
     const { collection } = tensors[name];
     if (!groups[collection]) {
       groups[collection] = document.createElement("optgroup");
@@ -44,6 +46,14 @@
     }
     for (const [s, said] of page.numbers(x0, x1, 8, true)) svg.append(text((s - x0) / (x1 - x0) * WIDTH, HEIGHT + 18, "middle", said));
     svg.append(page.element("path", { class: "band s0", d: band }), page.element("path", { class: "line s0", d: path(tensor.mean) }), page.element("path", { class: "line s1", d: path(tensor.max) }), page.element("path", { class: "line s2", d: path(tensor.min) }));
+    if (steps.length <= 30) {
+      [tensor.mean, tensor.max, tensor.min].forEach((values, i) => values.forEach((v, k) => {
+        if (v === null) return;
+        const [cx, cy] = at(k, v).split(",");
+        if (i === 0 && low[k] !== null) svg.append(page.element("line", { class: "whisker s0", x1: cx, x2: cx, y1: at(k, low[k]).split(",")[1], y2: at(k, high[k]).split(",")[1] }));
+        svg.append(page.element("circle", { class: `dot s${i}`, cx, cy, r: 3 }));
+      }));
+    }
     figure.append(svg);
     const legend = document.createElement("ul");
     legend.className = "legend";
