@@ -25,8 +25,8 @@ import psutil
 
 from local_sagemaker.runners import Hosts, RunnerError, Work
 
-# Without them a process finds no GPU, or another one than the server was given.
-HANDED_ON = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "LD_LIBRARY_PATH")
+# Without them a process finds no GPU, or another one than the server was given, or takes more threads than it was.
+HANDED_ON = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "LD_LIBRARY_PATH", "OMP_NUM_THREADS")
 KILL_S = 5.0  # how long SIGKILL may take; only a process inside a system call that hangs takes longer
 
 

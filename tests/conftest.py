@@ -1,7 +1,8 @@
-"""What tests of every room share: the options, the real photographs, the engine."""
+"""What tests of every room share: the options, how they are spread over processes, the real photographs, the engine."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
+# Pictures of 32 pixels are too little work for two threads, and those of several processes wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -26,6 +29,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--docker-option", metavar="OPTION", action="append", default=[], help='for every container, as "--gpus=all"')
     add("--start-within", metavar="SECONDS", type=float, default=480, help="until the first good /ping (%(default)s)")
     add("--stop-within", metavar="SECONDS", type=float, help="from SIGTERM to the end (train 120, serve 30)")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Of `-n auto`: two a core, because the tests mostly wait for what they started."""
+    return min(2 * (os.cpu_count() or 1), 8)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Modules with slow tests come first, so that no process begins one when the others are done."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")
