@@ -106,7 +106,7 @@ class Server:
 
     def wait_for_ping(self, wanted: int) -> Server:
         """Asks until /ping is `wanted`; what it was before is added to `pings`."""
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 600
         while (status := self.ping()) != wanted:
             self.pings.append(status)
             assert self.process.poll() is None, self.log()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,6 +11,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+
+from local_sagemaker.process import free_port
 
 IMAGE = "registry:2"
 # bcrypt of `123456789012-auth-token`, the password that moto's ECR gives out, for the user AWS.
@@ -46,13 +47,6 @@ def registry(folder: Path, login: str | None = None) -> Iterator[str]:
             yield f"localhost:{port}"
         finally:
             process.terminate()
-
-
-def free_port() -> int:
-    """A port on which nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _wait(url: str, process: subprocess.Popen[bytes]) -> None:

@@ -177,7 +177,7 @@ def test_train_does_not_turn_to_the_cpu_when_torch_cannot_use_the_gpu(
 def test_serve_with_a_driver_that_is_too_old(install: Install, tmp_path: Path) -> None:
     contract_serving.write_artifact(tmp_path / "model")
     server = Server(tmp_path, variables=install("470.182.03", 11040)).start()
-    assert server.process.wait(timeout=60) == 1
+    assert server.process.wait(timeout=300) == 1
     log = server.log().splitlines()
     assert len(log) == 1, log  # nothing was started
     assert log[0].startswith("serve: the NVIDIA driver 470.182.03 (CUDA 11.4) of this host is too old")
@@ -216,7 +216,7 @@ def test_serve_does_not_turn_to_the_cpu_when_the_gpu_cannot_be_used(
     contract_serving.write_artifact(tmp_path / "model")
     server = Server(tmp_path, variables=install("535.183.01", 12020, gpus)).start()
     try:
-        assert server.process.wait(timeout=120) == 1, server.log()
+        assert server.process.wait(timeout=300) == 1, server.log()
     finally:
         server.stop()
     log = server.log()

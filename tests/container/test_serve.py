@@ -131,7 +131,7 @@ def test_the_end_of_the_model_server_is_the_end_of_serve(root: Path) -> None:
 def test_weights_that_do_not_fit_end_the_server(tmp_path: Path) -> None:
     contract.write_artifact(tmp_path / "model", outputs=5)
     broken = Server(tmp_path, variables={"SAGEMAKER_MODEL_SERVER_WORKERS": "1"}).start()
-    assert broken.process.wait(timeout=120) == 1
+    assert broken.process.wait(timeout=300) == 1
     last = broken.log().splitlines()[-1]
     assert last.startswith("serve: the model cannot be loaded: ") and "fits no resnet18 of 3 classes" in last
 
@@ -171,7 +171,7 @@ def refused(root: Path, reason: str, **variables: str) -> None:
         **variables,
     }
     done = subprocess.run(
-        [ROOT / "container_src" / "bin" / "serve"], env=environment, capture_output=True, text=True, timeout=60
+        [ROOT / "container_src" / "bin" / "serve"], env=environment, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 1
     assert done.stdout == ""

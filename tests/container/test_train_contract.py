@@ -147,7 +147,7 @@ def test_sigterm_keeps_the_best_epoch(job: Factory) -> None:
         if line.startswith("epoch 2/"):
             break
     this.terminate(process)
-    rest, _ = process.communicate(timeout=60)
+    rest, _ = process.communicate(timeout=300)
     assert process.returncode == 0, seen + rest
     model = artifact.read(this.root / "model")
     assert model.provenance["stopped_early"] is True
@@ -164,6 +164,6 @@ def test_sigterm_in_the_first_second_is_not_lost(job: Factory, request: pytest.F
     while not int(re.findall(r"SigCgt:\t(\w+)", Path(f"/proc/{process.pid}/status").read_text())[0], 16) & HANDLES_TERM:
         assert process.poll() is None
     this.terminate(process)
-    log, _ = process.communicate(timeout=120)
+    log, _ = process.communicate(timeout=300)
     assert process.returncode == 1, log
     assert this.failure() == "the job was stopped before its first epoch was complete; there is no model to keep"

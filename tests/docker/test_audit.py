@@ -149,7 +149,7 @@ def audit(folder: Path, url: str, *allowed: Mapping[str, Any]) -> subprocess.Com
 def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(ROOT / "docker" / "audit.py"), *map(str, arguments)],
-        env={"PATH": os.environ["PATH"], **environment}, capture_output=True, text=True, timeout=60, check=False,
+        env={"PATH": os.environ["PATH"], **environment}, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """Running the scripts as people run them, against moto and a local SageMaker with a container of a few lines.
 
-`train` fails with `--weight-decay 1` and lasts `--workers` seconds; `serve` fails with `--label-smoothing 0.9`.
+`train` fails with `--weight-decay 1` and lasts `--workers` minutes; `serve` fails with `--label-smoothing 0.9`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TRAIN = """\
 #!/usr/bin/env python3
 import json, pathlib, sys, time
 given = json.load(open("input/config/hyperparameters.json"))
-time.sleep(int(given.get("workers", 0)))
+time.sleep(60 * int(given.get("workers", 0)))
 if float(given.get("weight-decay", 0)) == 1:
     sys.exit("the bowl is empty")
 print(f"epoch 1/1: train:loss=0.5 valid:loss=0.5 valid:accuracy=0.5", flush=True)
@@ -61,7 +61,7 @@ class Scripts:
     def run(self, line: str, code: int = 0) -> None:
         """`train --attach NAME`, which must end with `code`."""
         with self._start(line) as process:
-            told = process.communicate(timeout=240)
+            told = process.communicate(timeout=600)
         assert process.returncode == code, f"{line}: exit {process.returncode}\n{told[0]}{told[1]}"
 
     def interrupt(self, line: str, after: str) -> None:
@@ -70,7 +70,7 @@ class Scripts:
             assert process.stdout
             seen = next((told for told in process.stdout if after in told), None)
             process.send_signal(signal.SIGINT)
-            told = process.communicate(timeout=60)
+            told = process.communicate(timeout=300)
         assert seen and process.returncode == 130, f"{line}: exit {process.returncode}\n{told[0]}{told[1]}"
 
     def _start(self, line: str) -> subprocess.Popen[str]:

@@ -72,7 +72,7 @@ class Local:
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "local_sagemaker", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60
+            [sys.executable, "-m", "local_sagemaker", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300
         )
 
     def up(self) -> None:
@@ -175,7 +175,7 @@ def unique(prefix: str) -> str:
     return f"{prefix}-{uuid4().hex[:8]}"
 
 
-def wait_for(look: Callable[[], Any], holds: Callable[[Any], bool], timeout_s: float = 60) -> Any:
+def wait_for(look: Callable[[], Any], holds: Callable[[Any], bool], timeout_s: float = 180) -> Any:
     """What `look` gives when it holds; fails after the time-out."""
     deadline = time.monotonic() + timeout_s
     while not holds(seen := look()):

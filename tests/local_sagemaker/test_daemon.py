@@ -149,7 +149,7 @@ print(daemon.ensure(Path({str(tmp_path)!r}), Path({str(process_path)!r})))
         subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)
     ]
     try:
-        urls = {process.communicate(timeout=60)[0].strip() for process in both}
+        urls = {process.communicate(timeout=300)[0].strip() for process in both}
         assert urls == {daemon.running_url(tmp_path)}
         assert daemon.ensure(tmp_path) in urls
         with pytest.raises(daemon.DaemonError, match=r"runs with --process-path .*, not .*: end it with"):
@@ -180,7 +180,7 @@ def test_a_signal_ends_a_server_in_the_foreground(tmp_path: Path, process_path: 
         server = Local(tmp_path, process_path, url=url)
         server.printed(server.train(SLEEP), "ready")
         os.kill(process.pid, number)
-        _, error = process.communicate(timeout=30)
+        _, error = process.communicate(timeout=300)
     finally:
         left = end_left_over(tmp_path)
     assert (process.returncode, error) == (0, "")
@@ -227,7 +227,7 @@ print("end", flush=True)
     assert following.stdout
     assert [following.stdout.readline(), following.stdout.readline()] == ["8\n", "9\n"]
     gate.touch()
-    assert following.communicate(timeout=60)[0] == "end\n"
+    assert following.communicate(timeout=300)[0] == "end\n"
     assert following.returncode == 0
     assert local.command("logs", name, "--tail", "1", "--state", str(local.state)).stdout == "end\n"
 
@@ -299,7 +299,7 @@ state = Path({str(tmp_path)!r})
 daemon._hold(state)
 print(daemon.running_url(state))
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert (done.stdout, done.stderr) == ("None\n", "")
 
 

@@ -20,10 +20,11 @@ import httpx
 import pytest
 from moto import mock_aws
 
+from local_sagemaker.process import free_port
 from orchestrate import engine, jobs, registry, revision
 from orchestrate.errors import InputError
 from orchestrate.revision import Revision
-from registries import MOTO_LOGIN, free_port
+from registries import MOTO_LOGIN
 from registries import registry as running_registry
 
 DOCKERFILE = """\

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import botocore.session
@@ -18,6 +19,7 @@ Run = Callable[..., Any]
 AMI = "ProductionVariantInferenceAmiVersion"
 
 
+@cache
 def enum(shape: str) -> list[str]:
     known: list[str] = botocore.session.get_session().get_service_model("sagemaker").shape_for(shape).enum
     return known

@@ -125,7 +125,7 @@ def test_an_interrupted_pipeline_leaves_no_process(
     with start(container, tmp_path, "pipeline", "--data", data, "--trials", 1, "--workers", 60) as process:
         read_until(process, "tuning job kennel-tune-")
         process.send_signal(number)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=300)
     assert process.returncode == (130 if number == signal.SIGINT else 143)
     assert "Traceback" not in errors
     assert not is_running(tmp_path)
@@ -135,7 +135,7 @@ def test_a_job_goes_on_when_nobody_follows(run: Run, container: Path, data: Path
     with start(container, tmp_path, "train", "--data", data, "--workers", 60, "--name", "kennel-long") as process:
         read_until(process, "[Training]")
         process.send_signal(signal.SIGINT)
-        told, errors = process.communicate(timeout=60)
+        told, errors = process.communicate(timeout=300)
     assert process.returncode == 130
     assert errors == "error: interrupted\n"
     assert "kennel-long goes on" in told
