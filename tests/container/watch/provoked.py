@@ -23,10 +23,7 @@ class NVMLError(Exception):
 
 
 class Nvml:
-    """Stands for pynvml where there is no GPU; `gpus`: (utilization, used memory) of each, in percent.
-
-    Each call of it gives the next of the utilizations, if there are several.
-    """
+    """Stands for pynvml where there is no GPU; `gpus`: (utilization, used memory) of each, in percent."""
 
     NVMLError = NVMLError
     NVML_TEMPERATURE_GPU = 0
@@ -128,7 +125,8 @@ def small(classes: int) -> torch.nn.Sequential:
     for before, after in ((3, 48), (48, 96), (96, 192)):
         convolution = torch.nn.Conv2d(before, after, 3, stride=1 if before == 3 else 2, padding=1, bias=False)
         layers += [convolution, torch.nn.BatchNorm2d(after), torch.nn.ReLU()]
-    return torch.nn.Sequential(*layers, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(192, classes))
+    layers += [torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(192, classes)]
+    return torch.nn.Sequential(*layers)
 
 
 def tiny(classes: int, hidden: Sequence[int] = (8,)) -> torch.nn.Sequential:

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import pytest
 
@@ -180,10 +180,11 @@ def test_a_disk_that_has_no_place_for_a_report(
 class Failing(Nvml):
     """Starts, and then answers nothing."""
 
-    def nvmlDeviceGetUtilizationRates(self, handle: int) -> Any:
+    def nvmlDeviceGetUtilizationRates(self, handle: int) -> NoReturn:
         raise NVMLError("GPU is lost")
 
-    nvmlDeviceGetMemoryInfo = nvmlDeviceGetTemperature = nvmlDeviceGetPowerUsage = nvmlDeviceGetUtilizationRates
+    def nvmlDeviceGetMemoryInfo(self, handle: int) -> NoReturn:
+        raise NVMLError("GPU is lost")
 
 
 class Absent(Nvml):
@@ -221,7 +222,7 @@ def spoiled(row: Row) -> Iterator[Row]:
     for field, value in row._asdict().items():
         if isinstance(value, float) and field not in ("at", "began"):  # a clock gives numbers
             for bad in BAD:
-                yield row._replace(**{field: bad})
+                yield type(row)(**{**row._asdict(), field: bad})
 
 
 @pytest.mark.parametrize("only_bad", [False, True])
