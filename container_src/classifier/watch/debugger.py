@@ -229,9 +229,9 @@ class Debugger(Observer):
     def _guarded(self, act: Callable[[], Any]) -> None:
         began = time.perf_counter()
         try:
-            act()
             if error_handling_agent.disable_smdebug:
                 raise RuntimeError("it met an error of its own and turned itself off")
+            act()
         except Exception as error:  # the disk's, smdebug's and those of whatever tensor it is given: training goes on
             self._give_up(error)
         if self._phase == "train":

@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -208,9 +209,7 @@ class Recorder(Observer):
             document["missing"].append(sentence)
             report.write(model, document)
             return
-        model.mkdir(parents=True, exist_ok=True)
-        for name in (report.PAGE, report.DOCUMENT):
-            shutil.copyfile(output / name, model / name)
+        self._safely("the report beside the model", lambda: _copy(output, model))
 
     def _collected(self) -> Collected:
         return dataclasses.replace(
@@ -238,3 +237,9 @@ class Recorder(Observer):
             sentence = f"{what} could not be written: {reason or type(error).__name__}"
             if sentence not in self._missing:
                 self._missing.append(sentence)
+
+
+def _copy(output: Path, model: Path) -> None:
+    model.mkdir(parents=True, exist_ok=True)
+    for name in (report.PAGE, report.DOCUMENT):
+        shutil.copyfile(output / name, model / name)
