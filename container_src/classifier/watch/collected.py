@@ -38,7 +38,8 @@ class Span(NamedTuple):
 
 
 class Gpu(NamedTuple):
-    """One reading of one GPU, counted from 0: percent, bytes, degrees Celsius, watts."""
+    """One reading of one GPU, counted from 0: percent, bytes, degrees Celsius, watts. NaN, or 0 bytes: not to be
+    read."""
 
     number: int
     utilization: float
