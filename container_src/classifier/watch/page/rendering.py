@@ -18,8 +18,8 @@ _HERE = Path(__file__).parent / "templates"
 SCRIPTS = ("page.js", "charts.js", "timeline.js", "tensors.js", "confusion.js")
 # Rows of a table that nobody reads to its end.
 MOST_OPERATORS, MOST_TENSORS = 120, 400
-# As high as the matrix beside them.
-MOST_PAIRS = 12
+# As high as the matrix beside them: of numbers, or a picture.
+FEW_PAIRS, MOST_PAIRS = 8, 18
 # From this many classes on a matrix of numbers is no longer read.
 MOST_NUMBERED = 16
 MOST_POINTS_OF_EPOCHS = 600
@@ -35,6 +35,7 @@ def render(document: Mapping[str, Any]) -> str:
     )
     templates.filters |= {f.__name__: f for f in (words, number, percent, size, moment, breakable)}
     total = max(document["time"]["total"], 1e-3)
+    numbered = len(document["classes"]) <= MOST_NUMBERED
     # A closing tag within a string would end the script's element: no `<` is left in it.
     data = json.dumps(_data(document, total), separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     return templates.get_template("report.html.j2").render(
@@ -51,9 +52,9 @@ def render(document: Mapping[str, Any]) -> str:
         thresholds={name: spec.thresholds for name, spec in RULES.items()},
         operators=document["operators"][:MOST_OPERATORS],
         tensor_pictures=tensors.pictures(document), tensor_rows=tensors.table(document)[:MOST_TENSORS],
-        pairs=confusion.pairs(document["classes"], document["confusion"], MOST_PAIRS),
+        pairs=confusion.pairs(document["classes"], document["confusion"], FEW_PAIRS if numbered else MOST_PAIRS),
         matrix_picture=heat.shares(document["confusion"]) if document["confusion"] else None,
-        numbered=len(document["classes"]) <= MOST_NUMBERED,
+        numbered=numbered,
         defaults=Config().to_hyperparameters(),
         width=charts.WIDTH, height=charts.HEIGHT,
     )  # fmt: skip
@@ -103,8 +104,8 @@ def number(value: float | None, digits: int = 4) -> str:
 
 
 def percent(share: float | None) -> str:
-    """Of 1."""
-    return "–" if share is None else f"{100 * share:.1f} %" if share < 0.0995 else f"{100 * share:.0f} %"
+    """Of 1; it is not broken into two lines."""
+    return "–" if share is None else f"{100 * share:.{1 if share < 0.0995 else 0}f}\u00a0%"
 
 
 def size(count: float) -> str:

@@ -22,11 +22,13 @@ def data(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def pictures(document: Mapping[str, Any]) -> list[charts.Chart]:
-    """Of each collection the first and the last tensor."""
+    """Of each collection the first and the last tensor, those first that were saved most often."""
     ends: dict[str, list[str]] = {}
     for name, tensor in document["tensors"].items():
         ends[tensor["collection"]] = [*ends.get(tensor["collection"], [])[:1], name]
-    names = [name for pair in ends.values() for name in pair][:MOST_PICTURES]
+    names = sorted(
+        (name for pair in ends.values() for name in pair), key=lambda name: -len(document["tensors"][name]["steps"])
+    )[:MOST_PICTURES]
     return [made for name in names if (made := _chart(name, document["tensors"][name]))]
 
 
@@ -47,8 +49,8 @@ def _chart(name: str, tensor: Mapping[str, Any]) -> charts.Chart | None:
     ]
     return charts.chart(
         name,
-        {"mean": charts.Series(steps, mean, *bands), "min": charts.Series(steps, thinned["min"]),
-         "max": charts.Series(steps, thinned["max"])},
+        {"mean": charts.Series(steps, mean, *bands), "max": charts.Series(steps, thinned["max"]),
+         "min": charts.Series(steps, thinned["min"])},
         x_title="step", kind="epoch", note=tensor["collection"],
     )  # fmt: skip
 
