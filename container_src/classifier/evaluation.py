@@ -15,9 +15,9 @@ MISTAKES = 24
 
 
 class Mistake(NamedTuple):
-    """Example `index` of the split, of class `label`, was called `called` with that probability."""
+    """Example `number` of the split, counted from 0, of class `label`, was called `called` with that probability."""
 
-    index: int
+    number: int
     label: int
     called: int
     probability: float

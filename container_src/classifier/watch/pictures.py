@@ -40,7 +40,7 @@ def mistakes(
     """For report.json: `picture` as a data URI and `photograph` as `class/file`, both None where there is none."""
     made = []
     for mistake in found:
-        path = photograph(mistake.index)
+        path = photograph(mistake.number)
         made.append({
             "picture": thumbnail(path, preprocessing) if path else None,
             "photograph": f"{path.parent.name}/{path.name}" if path else None,

@@ -17,7 +17,7 @@ from classifier.watch import pictures
 
 
 def judged(logits: torch.Tensor, labels: torch.Tensor, batch: int) -> tuple[Mistake, ...]:
-    batches = list(zip(logits.split(batch), labels.split(batch), strict=True))
+    batches = list(zip(torch.split(logits, batch), torch.split(labels, batch), strict=True))
     compute = precision.choose(device.find("train"))
     loss = torch.nn.CrossEntropyLoss()
     return evaluate(torch.nn.Identity(), batches, loss, torch.Tensor.float, compute).mistakes
@@ -27,7 +27,7 @@ def test_the_surest_mistakes_come_first() -> None:
     logits = torch.tensor([[5.0, 0, 0], [0, 9.0, 0], [0, 0, 3.0], [0, 8.0, 0], [1.0, 0, 0]])
     labels = torch.tensor([0, 2, 1, 1, 2])
     found = judged(logits, labels, batch=2)
-    assert [(m.index, m.label, m.called) for m in found] == [(1, 2, 1), (2, 1, 2), (4, 2, 0)]
+    assert [(m.number, m.label, m.called) for m in found] == [(1, 2, 1), (2, 1, 2), (4, 2, 0)]
     assert [m.probability for m in found] == logits[[1, 2, 4]].softmax(dim=1).amax(dim=1).tolist()
     rng = torch.Generator().manual_seed(0)
     many, classes = torch.randn(200, 5, generator=rng), torch.randint(0, 5, (200,), generator=rng)
