@@ -218,7 +218,7 @@ def test_biases_that_keep_every_relu_shut(expected: set[str], gallery: Gallery) 
 @provokes("UnchangedTensor")
 def test_a_layer_that_should_learn_and_does_not(expected: set[str], gallery: Gallery) -> None:
     network = tiny(3, (8, 8))
-    dict(network.named_parameters())["2.weight"].register_hook(torch.zeros_like)
+    dict(network.named_parameters())["2.weight"].register_hook(torch.zeros_like)  # type: ignore[no-untyped-call]
     this = config(weight_decay=0.0)
     findings, _ = gallery.train(this, gallery.light(this, network), expected)
     assert fired(findings) >= expected
