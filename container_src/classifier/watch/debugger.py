@@ -93,11 +93,11 @@ class Debugger(Observer):
         self._network, self._criterion = network, criterion
         # As smdebug's own `register_module` names them.
         for name, module in network.named_modules():
-            module._module_name = name  # type: ignore[assignment]
-        network._module_name = network._get_name()  # type: ignore[assignment, operator]
-        criterion._module_name = criterion._get_name()  # type: ignore[assignment, operator]
+            module._module_name = name
+        for module in (network, criterion):
+            module._module_name = type(module).__name__
         self._layers = [
-            (f"{network._get_name()}_{name}", parameter) for name, parameter in network.named_parameters()
+            (f"{type(network).__name__}_{name}", parameter) for name, parameter in network.named_parameters()
             if parameter.requires_grad
         ]  # fmt: skip
         self._activations_change = next(iter(network.parameters())).requires_grad

@@ -17,6 +17,7 @@ class Hook(smd.Hook):  # type: ignore[misc]
     """`seen` is told every tensor and every reduction that is written. Frozen parameters are saved once."""
 
     seen: Seen = staticmethod(lambda name, value: None)
+    writer: EventFile | None
 
     def has_default_configuration(self) -> bool:
         # With the default one smdebug logs a traceback of its errors and goes silent, instead of raising them.
@@ -30,7 +31,7 @@ class Hook(smd.Hook):  # type: ignore[misc]
         first = not self.exported_collections
         for name, parameter in module.named_parameters():
             if first or parameter.requires_grad:
-                self._save_for_tensor(f"{module._get_name()}_{name}", parameter.data)
+                self._save_for_tensor(f"{type(module).__name__}_{name}", parameter.data)
 
     def _write_reductions(
         self, tensor_name: str, tensor_value: torch.Tensor, save_collections: Any, tensor_ref: Any = None
