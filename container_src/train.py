@@ -150,9 +150,11 @@ def train(config: Config, job: Job, compute: Precision) -> None:
             observers += recorder.observers
             should_stop = lambda: job.stop.is_set() or recorder.should_stop()  # noqa: E731
         fitted = fitting.fit(config, given, compute, observers, should_stop)
-        delivered = fitting.deliver(job, config, given, fitted, compute)
         if recorder:
+            delivered = fitting.deliver(job, config, given, fitted, compute, recorder.timeline.span)
             recorder.conclude(given, delivered.metrics, fitted.kept, delivered.split, delivered.judged)
+        else:
+            fitting.deliver(job, config, given, fitted, compute)
 
 
 def _watched(config: Config, job: Job) -> bool:

@@ -76,8 +76,18 @@ def fit(
     )
 
 
-def deliver(job: Job, config: Config, material: Material, fitted: Fitted, precision: Precision) -> Delivered:
-    """Logs the kept epoch's metrics, evaluates on `test` unless the job is being stopped, and writes the artifact."""
+def deliver(
+    job: Job,
+    config: Config,
+    material: Material,
+    fitted: Fitted,
+    precision: Precision,
+    span: Callable[[str], contextlib.AbstractContextManager[None]] = lambda name: contextlib.nullcontext(),
+) -> Delivered:
+    """Logs the kept epoch's metrics, evaluates on `test` unless the job is being stopped, and writes the artifact.
+
+    `span`: within what it gives for them happen the `evaluation` and the `checkpoint`, which is the artifact.
+    """
     # SageMaker's tuner takes the last value that a metric had in the log: that must be the kept epoch's.
     say(f"kept epoch {fitted.kept} of {fitted.epochs}: {metrics.line(fitted.metrics)}")
     net = material.network
@@ -85,7 +95,7 @@ def deliver(job: Job, config: Config, material: Material, fitted: Fitted, precis
     split = "test" if "test" in material.held_out and not job.stop.is_set() else "valid"
     judged = fitted.valid if split == "valid" else None
     if judged is None:
-        with _threads(material, precision):
+        with span("evaluation"), _threads(material, precision):
             judged = evaluate(net, material.held_out[split], criterion(config), material.prepare, precision)
     measured = dict(fitted.metrics)
     if split == "test":
@@ -103,10 +113,11 @@ def deliver(job: Job, config: Config, material: Material, fitted: Fitted, precis
         "versions": versions(),
         "hardware": f"{precision}, {os.cpu_count()} CPUs",
     }
-    artifact.write(
-        job.model_dir, model=config.model, classes=material.classes, preprocessing=material.preprocessing,
-        metrics=measured, provenance=provenance, state={**material.frozen, **net.state_dict()},
-    )  # fmt: skip
+    with span("checkpoint"):
+        artifact.write(
+            job.model_dir, model=config.model, classes=material.classes, preprocessing=material.preprocessing,
+            metrics=measured, provenance=provenance, state={**material.frozen, **net.state_dict()},
+        )  # fmt: skip
     # By name: the platform collects both directories, and their paths in the container are gone afterwards.
     say(f"artifact: {artifact.WEIGHTS} and {artifact.DESCRIPTION}")
     return Delivered(measured, provenance, split, judged)

@@ -57,6 +57,8 @@ def test_a_job_leaves_artifact_report_and_metrics(job: Factory) -> None:
     assert (report["status"], report["reason"], report["missing"]) == ("completed", None, [])
     assert [e["number"] for e in report["epochs"]] == [1, 2]
     assert [step for step, _ in report["losses"]["train"]] == [1, 3, 5, 7, 9] and report["losses"]["eval"]
+    spans = report["ranks"][0]["spans"]["name"]
+    assert spans[0] == "initialization" and spans[1:3] == ["evaluation"] * 2 and spans[-1] == "checkpoint"
     assert [f["rule"] for f in report["findings"]] == list(RULES)
     # The tuner takes the last value in the log: it must be that of the weights in the artifact.
     last = re.findall(r"valid:accuracy=(\S+)", log)[-1]
