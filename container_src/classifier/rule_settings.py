@@ -58,7 +58,7 @@ def parse(rules: str, stop_on: str) -> Settings:
     """The hyperparameters `rules` and `stop-on`.
 
     `rules`: `NAME[:WORD[:WORD...]]` separated by `;`, each WORD `off`, `warning`, `error` or `threshold=number`, as in
-    `Overfit:ratio=0.2;DeadRelu:off;LossNotDecreasing:error`. `stop_on`: names separated by `,`.
+    `Overfit:patience=5;DeadRelu:off;LossNotDecreasing:error`. `stop_on`: names separated by `,`.
 
     Raises:
         InputError: an unknown rule or threshold, or a threshold out of its range.

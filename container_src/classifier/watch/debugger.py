@@ -23,6 +23,8 @@ from classifier.watch.smdebug_client import error_handling_agent, match_inc, smd
 
 # Values of an activation that are looked at in one step; of large ones the first photographs' alone.
 _ACTIVATIONS = 1 << 19
+# More points of a loss are thinned out by two, as many as that there are.
+_LOSSES = 20_000
 _DRAWN = ("gradients", "weights", "biases", "relu")
 
 
@@ -94,8 +96,8 @@ class Debugger(Observer):
         # As smdebug's own `register_module` names them.
         for name, module in network.named_modules():
             module._module_name = name
-        for module in (network, criterion):
-            module._module_name = type(module).__name__
+        for whole in (network, criterion):
+            whole._module_name = type(whole).__name__  # type: ignore[assignment]
         self._layers = [
             (f"{type(network).__name__}_{name}", parameter) for name, parameter in network.named_parameters()
             if parameter.requires_grad
@@ -207,7 +209,10 @@ class Debugger(Observer):
             self._save_updates()
         for name in self.trial.tensor_names(collection="losses"):
             loss = float(self.trial.tensor(name).value(step).mean())
-            self._losses.setdefault(self._phase, {}).setdefault(self._passes["train"], []).append(loss)
+            points = self._losses.setdefault(self._phase, {})
+            points.setdefault(self._passes["train"], []).append(loss)
+            for step_number in list(points)[1::2] if len(points) > _LOSSES else ():
+                del points[step_number]
         hook._close_writers()
         if not hook.exported_collections:
             hook.export_collections()

@@ -61,7 +61,12 @@ def test_completed(job: Job, said: Callable[..., list[str]]) -> None:
 
 def test_stopped(job: Job, said: Callable[..., list[str]]) -> None:
     """By what SIGTERM sets, once there is an epoch to keep."""
-    said(lambda line: line.startswith("epoch 1/") and job.stop.set())
+
+    def stop(line: str) -> None:
+        if line.startswith("epoch 1/"):
+            job.stop.set()
+
+    said(stop)
     report = watched.run(job, epochs="1000")
     assert (report["status"], report["reason"]) == ("stopped", None)
     assert len(report["epochs"]) == 1
