@@ -15,7 +15,7 @@ SPACING = 100
 class Sparingly:
     """Counts what recording costs, and lets the next step be recorded when that is affordable.
 
-    The first step is recorded at any price, and does not count: it alone shows the first weights, and warms up.
+    Never two in a row: steps have to remain that show how long one takes. The first step is recorded at any price, and does not count: it alone shows the first weights, and warms up.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class Sparingly:
         """Whether to record step `number`, counted from 0."""
         allowed = ADVANCE_S + SHARE * (time.perf_counter() - self._began)
         if self._last >= 0 and (
-            number - self._last < max(1, number // SPACING) or self._spent_s + self._typical_s > allowed
+            number - self._last < max(2, number // SPACING) or self._spent_s + self._typical_s > allowed
         ):
             return False
         self._last = number
