@@ -15,7 +15,8 @@ SPACING = 100
 class Sparingly:
     """Counts what recording costs, and lets the next step be recorded when that is affordable.
 
-    Never two in a row: steps have to remain that show how long one takes. The first step is recorded at any price, and does not count: it alone shows the first weights, and warms up.
+    Never two in a row: steps have to remain that show how long one takes. The first step is recorded at any price, and
+    does not count: it alone shows the first weights, and warms up.
     """
 
     def __init__(self) -> None:
