@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from classifier.rule_settings import COLLECTIONS
 from classifier.watch.hook import REDUCTIONS, Hook
 from classifier.watch.smdebug_client import error_handling_agent, smd
 
+_OPT_ML = "/opt/ml"
 _OF_SMDEBUG = ("all", "default", "weights", "biases", "gradients", "losses")
 
 
@@ -53,6 +55,8 @@ def _not_in_evaluation(collection: Any) -> None:
 def of_file(file: Path) -> Hook:
     """debughookconfig.json, https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_DebugHookConfig.html
 
+    It lies in input/config of /opt/ml, or of the directory that stands for it where a job is a process.
+
     Raises:
         InputError: it is no JSON or asks for what there is not; or it names a directory that holds another run's
             tensors.
@@ -65,12 +69,15 @@ def of_file(file: Path) -> Hook:
         raise InputError(f"{file} is no JSON object: {_REPAIR}")
     for entry in values.get("CollectionConfigurations") or []:
         _check_collection(file, entry)
-    directory = values.get("LocalPath")
-    if isinstance(directory, str) and (Path(directory) / "index").exists():
+    directory = _below(file.parents[2], str(values.get("LocalPath") or f"{_OPT_ML}/output/tensors"))
+    if (directory / "index").exists():
         raise InputError(f"{directory}, the LocalPath of {file}, holds the tensors of another run: move them away or "
                          f"give another directory")  # fmt: skip
     try:
-        hook = _made(lambda: Hook.create_from_json_file(str(file)))
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as resolved:
+            json.dump({**values, "LocalPath": str(directory)}, resolved)
+            resolved.flush()
+            hook = _made(lambda: Hook.create_from_json_file(resolved.name))
         hook._prepare_collections()
     except Exception as error:  # smdebug's and Python's own, of many kinds
         reason = " ".join(str(error).split()) or type(error).__name__
@@ -79,6 +86,12 @@ def of_file(file: Path) -> Hook:
 
 
 _REPAIR = "repair the DebugHookConfig of the request, or leave it out and set debug=true"
+
+
+def _below(base: Path, path: str) -> Path:
+    """The place in `base` of a path below /opt/ml; any other as it is."""
+    place = Path(path)
+    return base / place.relative_to(_OPT_ML) if place.is_relative_to(_OPT_ML) else place
 
 
 def _check_collection(file: Path, entry: Any) -> None:
