@@ -22,7 +22,7 @@ def _percent(default: float, help: str) -> Threshold:
 SPECS = (
     Spec(
         "StepOutlier", "system",
-        "steps take about equally long; the first of each epoch, which waits for its worker processes, and those that "
+        "steps take about equally long; the first of each epoch, which waits for its first photographs, and those that "
         "were slowed by being recorded do not count",
         "Look at what the machine did at those moments: another job on it, a checkpoint, a slow disk. Where the long "
         "part is the wait, raise workers or copy the photographs to the instance's own disk (File mode); where it is "
@@ -38,7 +38,7 @@ SPECS = (
         "LowGPUUtilization", "system",
         "every GPU is busy, and steadily",
         "Give the GPU more to do at once: raise batch-size, or image-size if the photographs allow it. Where it is "
-        "busy in turns, it waits for photographs: raise workers, or store them smaller with prepare.py --image-size. "
+        "busy in turns, it waits for photographs: raise workers, or store them smaller with prepare.py --resize. "
         "Where neither helps, a smaller GPU instance does the same for less.",
         _SMDEBUG,
         {
@@ -51,7 +51,7 @@ SPECS = (
     Spec(
         "LoadBalancing", "system",
         "all GPUs do about the same work, and all ranks take about as long from the start of a step to its loss",
-        "Give every rank the same: the same batch-size, photographs of about the same size (prepare.py --image-size "
+        "Give every rank the same: the same batch-size, photographs of about the same size (prepare.py --resize "
         "makes them so), and hosts of one instance type. Where a single GPU works, take an instance with one GPU.",
         f"{_SMDEBUG}; the distance of two GPUs' histograms of utilization is the earth mover's; added is that of two "
         "ranks: how much less the faster one takes from the start of a step to its loss",
@@ -63,7 +63,7 @@ SPECS = (
     Spec(
         "Dataloader", "system",
         "steps do not wait for photographs",
-        "Raise workers up to the number of CPUs; store the photographs smaller with prepare.py --image-size; with a "
+        "Raise workers up to the number of CPUs; store the photographs smaller with prepare.py --resize; with a "
         "frozen backbone compute the features once (mode=embed). Else an instance type with more CPUs for each GPU, "
         "and with FastFile mode on a slow network, File mode.",
         "SageMaker's profiler rule of that name compared the number of loader processes with that of the cores; here "
@@ -92,7 +92,7 @@ SPECS = (
         "CPUBottleneck", "system",
         "GPUs do not stand still while the CPUs are busy; without a GPU it sees nothing: CPUs that train are meant to "
         "be busy",
-        "The CPUs are what the GPU waits for: store the photographs smaller with prepare.py --image-size, turn augment "
+        "The CPUs are what the GPU waits for: store the photographs smaller with prepare.py --resize, turn augment "
         "off or set views so that views are reused, set workers to the number of CPUs; or take an instance type with "
         "more CPUs for each GPU.",
         f"{_SMDEBUG}; it fires at each bottleneck while these are more than `threshold` of the readings",
@@ -106,7 +106,7 @@ SPECS = (
     Spec(
         "IOBottleneck", "system",
         "GPUs, and without one the CPUs, do not stand still for a disk",
-        "Read less or from something faster: store the photographs smaller with prepare.py --image-size, take File "
+        "Read less or from something faster: store the photographs smaller with prepare.py --resize, take File "
         "mode instead of FastFile where they are read in every epoch, an instance type with NVMe storage, or a larger "
         "volume, which is faster as well.",
         f"{_SMDEBUG}; it fires at each bottleneck while these are more than `threshold` of the readings; without a GPU "
