@@ -12,6 +12,8 @@ import logging
 import os
 import shutil
 import signal
+import sys
+import tempfile
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 # Where the image keeps its pretrained weights; the channel `weights` comes first.
 BAKED_WEIGHTS = Path(os.environ.get("KENNEL_WEIGHTS", "/opt/kennel/weights"))
 _stop = threading.Event()
+# Why the job failed, or nothing once it has ended well.
+_failure: list[str] = ["it did not end"]
 
 
 def start() -> None:
@@ -37,7 +41,14 @@ def start() -> None:
     signal.signal(signal.SIGTERM, lambda *_: _stop.set())
     from sagemaker_training.cli import train
 
-    train.main()
+    try:
+        train.main()
+    except SystemExit as end:
+        # On a full disk sagemaker-training cannot write the failure file, and then exits 0.
+        if _failure and not end.code:
+            print(f"the job failed, and its failure file could not be written: {_failure[0]}", flush=True)
+            sys.exit(1)
+        raise
 
 
 def main() -> None:
@@ -75,7 +86,12 @@ def main() -> None:
             ),
         )
     except InputError as error:
+        _failure[0] = str(error)
         raise errors.ClientError(str(error)) from None
+    except Exception as error:
+        _failure[0] = f"{type(error).__name__}: {error}"
+        raise
+    _failure.clear()
 
 
 def run(config: Config, job: Job) -> None:
@@ -129,8 +145,10 @@ def embed(config: Config, job: Job, compute: Precision) -> None:
 def train(config: Config, job: Job, compute: Precision) -> None:
     """Trains, evaluates and writes the artifact; with `debug` (or a hook file) it is watched, and leaves a report."""
     from classifier import fitting, machine, material
+    from classifier.checkpoint import Checkpoints
     from classifier.log import Log, say
 
+    _check_writable(job.model_dir)
     recorder = None
     if _watched(config, job):
         import psutil
@@ -143,18 +161,35 @@ def train(config: Config, job: Job, compute: Precision) -> None:
         say(f"data: {', '.join(f'{n} {name}' for name, n in given.sizes.items())} photographs of "
             f"{len(given.classes)} classes")  # fmt: skip
         say(f"network: {config.model}, {given.line}")
+        span = recorder.timeline.span if recorder else lambda name: contextlib.nullcontext()
+        checkpoints = None
+        if job.checkpoints.is_dir():  # there is none where the platform keeps nothing of it
+            checkpoints = Checkpoints(
+                job.checkpoints / "training", fitting.identity(config, given), config.checkpoint_steps,
+                config.checkpoint_minutes, say, span,
+            )  # fmt: skip
         observers: list[Observer] = [Log(config.epochs, steps=len(given.training))]
         should_stop = job.stop.is_set
         if recorder:
             recorder.know(given, fitting.versions(), {"device": str(compute), "cpus": machine.cpus()})
             observers += recorder.observers
             should_stop = lambda: job.stop.is_set() or recorder.should_stop()  # noqa: E731
-        fitted = fitting.fit(config, given, compute, observers, should_stop)
+        fitted = fitting.fit(config, given, compute, observers, should_stop, checkpoints)
+        delivered = fitting.deliver(job, config, given, fitted, compute, span)
         if recorder:
-            delivered = fitting.deliver(job, config, given, fitted, compute, recorder.timeline.span)
             recorder.conclude(given, delivered.metrics, fitted.kept, delivered.split, delivered.judged)
-        else:
-            fitting.deliver(job, config, given, fitted, compute)
+    if checkpoints and not job.stop.is_set():
+        checkpoints.remove()
+
+
+def _check_writable(directory: Path) -> None:
+    """Raises InputError: what is learned in hours could not be written there at the end."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=directory).close()
+    except OSError as error:
+        raise InputError(f"the model cannot be written to {directory} ({error.strerror}): give the job a directory "
+                         f"that it may write to") from None  # fmt: skip
 
 
 def _watched(config: Config, job: Job) -> bool:

@@ -261,6 +261,11 @@ class Photographs:
             Views(split, preprocessing, augment, seed, views, bad, device), augment, views, 1
         )  # fmt: skip
 
+    @property
+    def split(self) -> Split:
+        """Where they are."""
+        return self._every.split
+
     def set_epoch(self, epoch: int) -> None:
         """Other augmentations in each epoch."""
         self._view = (epoch - 1) % self._views + 1 if self._views else epoch
@@ -287,14 +292,19 @@ class Batches:
         ]
         self._loader = Loader(photographs.__getitem__, self._order, workers, device, tell)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Another order and other augmentations in each epoch."""
+    def set_epoch(self, epoch: int, done: int = 0) -> None:
+        """Another order and other augmentations in each epoch; its first `done` batches are not made."""
         self._photographs.set_epoch(epoch)
         if self._shuffled:
-            self._shuffled.epoch = epoch
+            self._shuffled.begin(epoch, done)
 
     def __len__(self) -> int:
         return len(self._order)
 
     def __iter__(self) -> Iterator[Batch]:
         return iter(self._loader)
+
+    def examples(self, batch: int) -> list[str]:
+        """What is in a batch of the epoch: `train/class/file.jpg`."""
+        indices = self._shuffled.batches()[batch].tolist() if self._shuffled else list(self._order)[batch]
+        return [self._photographs.split.photograph(i).where for i in indices]

@@ -100,9 +100,9 @@ class FeatureBatches:
         self._split, self._view = split, 0
         self._order = Shuffled(len(split), batch_size, seed)
 
-    def set_epoch(self, epoch: int) -> None:
+    def set_epoch(self, epoch: int, done: int = 0) -> None:
         """Another order, and the next view."""
-        self._order.epoch = epoch
+        self._order.begin(epoch, done)
         self._view = (epoch - 1) % self._split.vectors.shape[1]
 
     def __len__(self) -> int:
@@ -110,9 +110,13 @@ class FeatureBatches:
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         vectors, labels = self._split.vectors[:, self._view], self._split.labels
-        for batch in self._order.batches():
+        for batch in self._order.batches()[self._order.done :]:
             batch = batch.to(labels.device)
             yield vectors[batch], labels[batch]
+
+    def examples(self, batch: int) -> list[str]:
+        """What is in a batch of the epoch, for people."""
+        return [f"train #{i}" for i in self._order.batches()[batch].tolist()]
 
 
 def check(config: Config, key: Key, directories: Sequence[Path]) -> None:

@@ -12,14 +12,18 @@ from importlib.metadata import version
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from classifier import artifact, metrics, training
+from classifier.checkpoint import Checkpoints
 from classifier.config import Config
+from classifier.errors import InputError
 from classifier.evaluation import Evaluation, evaluate
 from classifier.job import Job
 from classifier.log import say
 from classifier.material import Material
 from classifier.precision import Precision, threads
+from classifier.search_space import NOT_VARIED
 
 
 @dataclass(frozen=True)
@@ -57,18 +61,34 @@ def versions() -> dict[str, str]:
     }
 
 
+def identity(config: Config, material: Material) -> dict[str, str]:
+    """What the weights that a training ends with depend on, by name: only then may it go on from a checkpoint.
+
+    All hyperparameters but those that no trial varies; `epochs` too, for the learning rate's cosine depends on it.
+    """
+    settings = {name: value for name, value in config.to_hyperparameters().items() if name not in NOT_VARIED}
+    return settings | {
+        "data": material.fingerprint,  # of the classes' names as well
+        "first weights": material.weights or "random",
+        "trained on": "features" if material.frozen else "photographs",
+        "steps in an epoch": str(len(material.training)),
+        "torch": version("torch"),
+    }
+
+
 def fit(
     config: Config,
     material: Material,
     precision: Precision,
     observers: Sequence[training.Observer] = (),
     should_stop: Callable[[], bool] = lambda: False,
+    checkpoints: Checkpoints | None = None,
 ) -> Fitted:
     """Trains the material's network. Raises InputError as `training.train` does."""
     with _threads(material, precision):
         outcome = training.train(
             material.network, config, material.training, material.held_out["valid"], material.prepare,
-            criterion(config), precision, observers, should_stop,
+            criterion(config), precision, observers, should_stop, checkpoints,
         )  # fmt: skip
     kept = outcome.kept
     return Fitted(
@@ -87,6 +107,9 @@ def deliver(
     """Logs the kept epoch's metrics, evaluates on `test` unless the job is being stopped, and writes the artifact.
 
     `span`: within what it gives for them happen the `evaluation` and the `checkpoint`, which is the artifact.
+
+    Raises:
+        InputError: the artifact could not be written.
     """
     # SageMaker's tuner takes the last value that a metric had in the log: that must be the kept epoch's.
     say(f"kept epoch {fitted.kept} of {fitted.epochs}: {metrics.line(fitted.metrics)}")
@@ -113,11 +136,16 @@ def deliver(
         "versions": versions(),
         "hardware": f"{precision}, {os.cpu_count()} CPUs",
     }
-    with span("checkpoint"):
-        artifact.write(
-            job.model_dir, model=config.model, classes=material.classes, preprocessing=material.preprocessing,
-            metrics=measured, provenance=provenance, state={**material.frozen, **net.state_dict()},
-        )  # fmt: skip
+    try:
+        with span("checkpoint"):
+            artifact.write(
+                job.model_dir, model=config.model, classes=material.classes, preprocessing=material.preprocessing,
+                metrics=measured, provenance=provenance, state={**material.frozen, **net.state_dict()},
+            )  # fmt: skip
+    except (OSError, SafetensorError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise InputError(f"the model could not be written to {job.model_dir} ({reason}): give the job a larger volume, "
+                         f"and a directory that it may write to") from None  # fmt: skip
     # By name: the platform collects both directories, and their paths in the container are gone afterwards.
     say(f"artifact: {artifact.WEIGHTS} and {artifact.DESCRIPTION}")
     return Delivered(measured, provenance, split, judged)

@@ -16,7 +16,10 @@ OBJECTIVES = {"valid:accuracy": True, "valid:loss": False}
 # Hyperparameters that say what a job is for: a search sets them, and its best trial does not pass them on.
 OF_THE_JOB = ("mode", "search", "data-fingerprint")
 # What the job does, and not what a trial is.
-NOT_VARIED = (*OF_THE_JOB, "debug", "save-interval", "collections", "rules", "stop-on", "workers", "max-bad-images")
+NOT_VARIED = (
+    *OF_THE_JOB, "debug", "save-interval", "collections", "rules", "stop-on", "workers", "max-bad-images",
+    "checkpoint-steps", "checkpoint-minutes",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,28 @@
-"""The loop: steps, schedule, early stopping. It logs nothing and writes nothing; observers are told what happens."""
+"""The loop: steps, schedule, early stopping. It logs nothing; observers are told what happens."""
 
 from __future__ import annotations
 
-import copy
+import functools
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
 
-from classifier import network as networks
+from classifier import out_of_memory
 from classifier.config import Config
 from classifier.errors import InputError
-from classifier.evaluation import Evaluation, evaluate
+from classifier.evaluation import evaluate
 from classifier.precision import Precision
+from classifier.progress import Epoch as Epoch
+from classifier.progress import Progress
+from classifier.running import Running
 from classifier.steps import Step, Stopwatch
+
+if TYPE_CHECKING:
+    from classifier.checkpoint import Checkpoints
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 
@@ -24,37 +30,18 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 class Source(Protocol):
     """The training split in batches of (inputs [n, ...], classes int64 [n]): pixels, or features of a frozen backbone.
 
-    Order and views depend on the seed and the epoch alone.
+    Order and views depend on the seed and the epoch alone. The first `done` batches of an epoch are left out, and
+    nothing is read for them; the length is that of a whole epoch. `examples` names what a batch of the epoch, counted
+    from 0 with those left out, is made of.
     """
 
-    def set_epoch(self, epoch: int) -> None: ...
+    def set_epoch(self, epoch: int, done: int = 0) -> None: ...
 
     def __len__(self) -> int: ...
 
     def __iter__(self) -> Iterator[Batch]: ...
 
-
-@dataclass(frozen=True)
-class Epoch:
-    """`number` counts from 1; `began`: seconds since 1970; `images_per_s` is of the training part alone, which is all
-    of the epoch's seconds but `evaluation_s`."""
-
-    number: int
-    began: float
-    train_loss: float
-    valid: Evaluation
-    images_per_s: float
-    seconds: float
-    evaluation_s: float
-
-    @property
-    def metrics(self) -> dict[str, float]:
-        """By the names that are logged."""
-        return {
-            "train:loss": self.train_loss,
-            "valid:loss": self.valid.loss,
-            "valid:accuracy": self.valid.accuracy,
-        }
+    def examples(self, batch: int) -> Sequence[str]: ...
 
 
 class Observer:
@@ -62,6 +49,9 @@ class Observer:
 
     def on_start(self, network: torch.nn.Module, criterion: torch.nn.Module) -> None:
         """Before the first step."""
+
+    def on_resume(self, history: Sequence[Epoch]) -> None:
+        """Before the first step of a run that was interrupted: its epochs until then."""
 
     def on_phase(self, phase: Literal["train", "eval"]) -> None:
         """Before the first batch of either part of an epoch."""
@@ -92,101 +82,140 @@ def train(
     precision: Precision,
     observers: Sequence[Observer] = (),
     should_stop: Callable[[], bool] = lambda: False,
+    checkpoints: Checkpoints | None = None,
 ) -> Outcome:
     """Trains `network` in place and leaves it with the best epoch's weights.
 
     `prepare` makes of a batch's inputs what the network takes. `should_stop` is asked before every step; a run that it
-    ends keeps the best epoch that was completed.
+    ends keeps the best epoch that was completed. With `checkpoints` a run goes on from the newest one, to the same
+    weights (bit for bit on a CPU) as one that was never interrupted, and leaves one when it is stopped.
 
     Raises:
-        InputError: the loss became NaN or infinite, or the run was stopped before its first epoch was complete.
+        InputError: the loss became NaN or infinite, a batch does not fit into the GPU, or the run was stopped before
+            its first epoch was complete.
     """
-    if config.freeze_backbone:
-        networks.freeze_backbone(network)
-    optimizer = _optimizer(config, [p for p in network.parameters() if p.requires_grad])
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=config.epochs * len(training))
+    running = Running(network, config, prepare, criterion, precision, len(training))
+    saved = checkpoints.load() if checkpoints else None
+    if saved:
+        running.load_state_dict(saved)
+    progress = running.progress
     for observer in observers:
         observer.on_start(network, criterion)
-
-    history: list[Epoch] = []
-    best: Epoch | None = None
-    best_state: dict[str, torch.Tensor] = {}
-    step = 0
-    watch = Stopwatch(precision.device)
-    for number in range(1, config.epochs + 1):
-        began, began_at = time.perf_counter(), time.time()
-        training.set_epoch(number)
-        # A frozen backbone keeps the statistics of its batch normalization; the head is linear and has no mode.
-        network.train(not config.freeze_backbone)
+    if progress.history:
         for observer in observers:
-            observer.on_phase("train")
-        total, seen = torch.zeros((), device=precision.device), 0
-        watch.start()
-        for inputs, labels in training:
-            if should_stop():
+            observer.on_resume(progress.history)
+    try:
+        while not _is_over(config, progress):
+            if not _epoch(running, training, valid, observers, should_stop, checkpoints):
                 break
-            watch.mark()
-            inputs, labels = _on(precision.device, inputs, labels)
-            watch.mark()
-            with precision.autocast():
-                logits = network(prepare(inputs))
-            loss: torch.Tensor = criterion(logits.float(), labels)
-            watch.mark()
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            watch.mark()
-            optimizer.step()
-            schedule.step()
-            watch.mark()
-            step += 1
-            total += loss.detach() * len(labels)
-            seen += len(labels)
-            watch.end(step, number, loss.detach(), labels)
-            for done in watch.told():
-                for observer in observers:
-                    observer.on_step(done)
-            watch.start()
-        for done in watch.told(wait=True):
-            for observer in observers:
-                observer.on_step(done)
+        fits = True
+    except torch.OutOfMemoryError:
+        fits = False  # what follows needs the memory that the error holds on to
+    if not fits:
+        raise _does_not_fit(running, training)
+    if checkpoints and should_stop() and progress.step and running.losses.first_bad() is None:
+        running.save(checkpoints)
+    if progress.best is None:
+        kept = f": started again with its checkpoints, it goes on after step {progress.step}" if checkpoints else ""
+        raise InputError("the job was stopped before its first epoch was complete; there is no model to keep"
+                         + kept * bool(progress.step))  # fmt: skip
+    network.load_state_dict(progress.best_state, strict=False)
+    return Outcome(tuple(progress.history), progress.best, stopped=should_stop())
+
+
+def _epoch(
+    running: Running, training: Source, valid: Iterable[Batch], observers: Sequence[Observer],
+    should_stop: Callable[[], bool], checkpoints: Checkpoints | None,
+) -> bool:  # fmt: skip
+    """What is left of the epoch under way, and its evaluation. False: the run was stopped before it was complete.
+
+    Raises InputError: the loss became NaN or infinite.
+    """
+    config, network, progress, watch = running.config, running.network, running.progress, running.watch
+    number = progress.epoch
+    began, began_at = time.perf_counter() - progress.seconds, time.time() - progress.seconds
+    training.set_epoch(number, progress.batches)
+    # A frozen backbone keeps the statistics of its batch normalization; the head is linear and has no mode.
+    network.train(not config.freeze_backbone)
+    for observer in observers:
+        observer.on_phase("train")
+    watch.start()
+    for inputs, labels in training:
         if should_stop():
             break
-        train_s = time.perf_counter() - began
-        train_loss = float(total) / seen
-        if not math.isfinite(train_loss):
-            raise InputError(
-                f"the training loss became {train_loss} in epoch {number} (step {step}) with "
-                f"learning-rate={config.learning_rate:g}: lower learning-rate"
-            )
+        loss = running.learn(inputs, labels, watch)
+        progress.add(loss, len(labels))
+        running.losses.add(progress.step, loss)
+        watch.end(progress.step, number, loss, labels)
+        for done in watch.told():
+            for observer in observers:
+                observer.on_step(done)
+        is_due = checkpoints is not None and checkpoints.due(progress.step)
+        if is_due or running.losses.many:
+            running.check(training.examples)
+        if checkpoints and is_due:
+            progress.seconds = time.perf_counter() - began
+            running.save(checkpoints)
+        watch.start()
+    for done in watch.told(wait=True):
         for observer in observers:
-            observer.on_phase("eval")
-        evaluating = time.perf_counter()
-        result = evaluate(network, valid, criterion, prepare, precision)
-        ended = time.perf_counter()
-        epoch = Epoch(number, began_at, train_loss, result, seen / train_s, ended - began, ended - evaluating)
-        history.append(epoch)
-        for observer in observers:
-            observer.on_epoch(epoch)
-        if best is None or _better(epoch, best):
-            best, best_state = epoch, copy.deepcopy(network.state_dict())
-        elif config.early_stopping_patience and number - best.number >= config.early_stopping_patience:
-            break
-    if best is None:
-        raise InputError("the job was stopped before its first epoch was complete; there is no model to keep")
-    network.load_state_dict(best_state)
-    return Outcome(tuple(history), best, stopped=should_stop())
+            observer.on_step(done)
+    progress.seconds = train_s = time.perf_counter() - began
+    if should_stop():
+        return False
+    running.check(training.examples)
+    train_loss = float(progress.total) / progress.seen
+    if not math.isfinite(train_loss):
+        raise InputError(f"the losses of epoch {number} have no finite sum, with "
+                         f"learning-rate={config.learning_rate:g}: lower learning-rate")  # fmt: skip
+    for observer in observers:
+        observer.on_phase("eval")
+    evaluating = time.perf_counter()
+    if checkpoints:
+        valid = _saving(valid, should_stop, functools.partial(running.save, checkpoints))
+    result = evaluate(network, valid, running.criterion, running.prepare, running.precision)
+    ended = time.perf_counter()
+    images_per_s = progress.seen / train_s
+    epoch = Epoch(number, began_at, train_loss, result, images_per_s, ended - began, ended - evaluating)
+    progress.finish(epoch)
+    if progress.best is None or _better(epoch, progress.best):
+        progress.best = epoch
+        progress.best_state = {name: tensor.detach().clone() for name, tensor in running.learned().items()}
+    for observer in observers:
+        observer.on_epoch(epoch)
+    return True
 
 
-def _on(device: torch.device, *tensors: torch.Tensor) -> list[torch.Tensor]:
-    return [tensor.to(device, non_blocking=True) for tensor in tensors]
+def _saving(batches: Iterable[Batch], should_stop: Callable[[], bool], save: Callable[[], None]) -> Iterator[Batch]:
+    """The same batches. An evaluation goes on to its end when the run is stopped, which may take longer than the run
+    has: what it evaluates is saved first."""
+    saved = False
+    for batch in batches:
+        if not saved and should_stop():
+            save()
+            saved = True
+        yield batch
 
 
-def _optimizer(config: Config, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(
-            parameters, config.learning_rate, momentum=0.9, nesterov=True, weight_decay=config.weight_decay
-        )
-    return torch.optim.AdamW(parameters, config.learning_rate, weight_decay=config.weight_decay)
+def _is_over(config: Config, progress: Progress) -> bool:
+    without = len(progress.history) - (progress.best.number if progress.best else 0)
+    patience = config.early_stopping_patience
+    return progress.epoch > config.epochs or (patience > 0 and progress.best is not None and without >= patience)
+
+
+def _does_not_fit(running: Running, training: Source) -> InputError:
+    """The job is lost: its network may be stepped on to see what would fit."""
+    running.optimizer.zero_grad(set_to_none=True)
+    running.network.train(not running.config.freeze_backbone)
+    training.set_epoch(running.progress.epoch)
+    inputs, labels = next(iter(training))
+
+    def step(size: int) -> None:
+        watch = Stopwatch(running.precision.device)
+        watch.start()
+        running.learn(inputs[:size], labels[:size], watch)
+
+    return out_of_memory.explained(running.config, running.precision.device, step)
 
 
 def _better(epoch: Epoch, best: Epoch) -> bool:

@@ -16,8 +16,11 @@ STEP = re.compile(r"step (\d+)/3 of epoch (\d+)/2: loss=(\S+) (\d+) images/s")
 
 
 class Noise(list[tuple[torch.Tensor, torch.Tensor]]):
-    def set_epoch(self, epoch: int) -> None:
+    def set_epoch(self, epoch: int, done: int = 0) -> None:
         pass
+
+    def examples(self, batch: int) -> list[str]:
+        return []
 
 
 def logged(log: Log, capsys: pytest.CaptureFixture[str]) -> list[str]:

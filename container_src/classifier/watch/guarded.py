@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -19,6 +19,9 @@ class Guarded(Observer):
 
     def on_start(self, network: torch.nn.Module, criterion: torch.nn.Module) -> None:
         self._pass(self._observer.on_start, network, criterion)
+
+    def on_resume(self, history: Sequence[Epoch]) -> None:
+        self._pass(self._observer.on_resume, history)
 
     def on_phase(self, phase: Literal["train", "eval"]) -> None:
         self._pass(self._observer.on_phase, phase)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import psutil
@@ -51,18 +51,16 @@ class Timeline(Observer):
         if len(self._labels) == _COUNTED_TOGETHER:
             self._count()
 
+    def on_resume(self, history: Sequence[Epoch]) -> None:
+        # Of another process: its steps, and the classes that they saw, are not known.
+        self.epochs += [_metrics(epoch, []) for epoch in history]
+
     def on_epoch(self, epoch: Epoch) -> None:
         self._spans.append(
             Span("evaluation", epoch.number, epoch.began + epoch.seconds - epoch.evaluation_s, epoch.evaluation_s)
         )
         self._count(classes=len(epoch.valid.confusion))
-        self.epochs.append(
-            EpochMetrics(
-                epoch.number, epoch.began, epoch.seconds, epoch.images_per_s, epoch.train_loss, epoch.valid.loss,
-                epoch.valid.accuracy, epoch.valid.top5_accuracy, epoch.valid.confusion.tolist(),
-                self._counts.tolist(),
-            )
-        )  # fmt: skip
+        self.epochs.append(_metrics(epoch, self._counts.tolist()))
         self._counts = torch.zeros(0, dtype=torch.int64)
 
     @contextlib.contextmanager
@@ -86,6 +84,13 @@ class Timeline(Observer):
         counts = torch.bincount(seen, minlength=max(classes, len(self._counts))).cpu()
         counts[: len(self._counts)] += self._counts
         self._counts, self._labels = counts, []
+
+
+def _metrics(epoch: Epoch, train_counts: list[int]) -> EpochMetrics:
+    return EpochMetrics(
+        epoch.number, epoch.began, epoch.seconds, epoch.images_per_s, epoch.train_loss, epoch.valid.loss,
+        epoch.valid.accuracy, epoch.valid.top5_accuracy, epoch.valid.confusion.tolist(), train_counts,
+    )  # fmt: skip
 
 
 def step_time(step: Step) -> StepTime:

@@ -27,8 +27,11 @@ class Pictures:
         generator = torch.Generator().manual_seed(0)
         self._batches = [(torch.randn(2, 3, 8, 8, generator=generator), torch.tensor([0, 1])) for _ in range(batches)]
 
-    def set_epoch(self, epoch: int) -> None:
+    def set_epoch(self, epoch: int, done: int = 0) -> None:
         pass
+
+    def examples(self, batch: int) -> list[str]:
+        return []
 
     def __len__(self) -> int:
         return len(self._batches)

@@ -22,8 +22,11 @@ class Noise(list[tuple[torch.Tensor, torch.Tensor]]):
         generator = torch.Generator().manual_seed(0)
         super().__init__((torch.randn(3, 8, generator=generator), torch.tensor([0, 1, i % 3])) for i in range(5))
 
-    def set_epoch(self, epoch: int) -> None:
+    def set_epoch(self, epoch: int, done: int = 0) -> None:
         pass
+
+    def examples(self, batch: int) -> list[str]:
+        return []
 
 
 def test_tells_every_step_and_what_lies_between_them() -> None:
