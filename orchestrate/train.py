@@ -6,7 +6,8 @@
 --from-tuning takes the best hyperparameters of a tuning job, its image and its data; what is given as an option goes
 before. Tensors, times and the machine are recorded and judged by rules while it trains; --debug false trains without.
 --rules sets the rules (`Overfit:ratio=0.2;DeadRelu:off;LossNotDecreasing:error`), --stop-on ends the job when one
-fires. The report comes to runs/NAME/results, also of a job that failed or was stopped.
+fires. The report comes to runs/NAME/results, also of a job that failed or was stopped. --spot trains on a spot
+instance: where it is taken away, the job goes on from its last checkpoint on the next one.
 
 Exit codes: 0 done; 1 the job failed, was stopped, or was ended by a rule of --stop-on; 2 something given is wrong;
 3 the job ended well and a rule marked as an error fired; 130 Ctrl-C.
@@ -150,6 +151,8 @@ def main() -> None:
     options.add_training(parser)
     parser.add_argument("--from-tuning", metavar="NAME", help="a tuning job whose best hyperparameters are taken")
     parser.add_argument("--name", help="of the training job (default: kennel-train-DATE-TIME-XXXX)")
+    parser.add_argument("--spot", action="store_true", help="a spot instance: cheaper, and may be taken away, after which "
+                        "the job goes on from its last checkpoint")  # fmt: skip
     parser.add_argument("--attach", metavar="NAME", help="follow a training job that was started before")
     parser.add_argument("--managed-debugger", action="store_true", help=managed_debugger.HELP)
     browser.add_argument(parser)

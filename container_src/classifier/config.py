@@ -91,9 +91,11 @@ class Config:
     )
     checkpoint_steps: int = _hyperparameter(0, "steps between two checkpoints; 0 goes by the time alone", 0, 1_000_000)
     checkpoint_minutes: float = _hyperparameter(
-        10.0, "minutes between two checkpoints; 0 goes by the steps alone; a job that is stopped leaves one in any case",
-        0.0, 1440.0,
-    )  # fmt: skip
+        10.0,
+        "minutes between two checkpoints; 0 goes by the steps alone; a job that is stopped leaves one in any case",
+        0.0,
+        1440.0,
+    )
     debug: bool = _hyperparameter(False, "watch the training: record tensors and times, judge them, write the report")
     save_interval: int = _hyperparameter(
         0,
