@@ -151,8 +151,10 @@ def main() -> None:
     options.add_training(parser)
     parser.add_argument("--from-tuning", metavar="NAME", help="a tuning job whose best hyperparameters are taken")
     parser.add_argument("--name", help="of the training job (default: kennel-train-DATE-TIME-XXXX)")
-    parser.add_argument("--spot", action="store_true", help="a spot instance: cheaper, and may be taken away, after which "
-                        "the job goes on from its last checkpoint")  # fmt: skip
+    parser.add_argument(
+        "--spot", action="store_true",
+        help="a spot instance: cheaper, and may be taken away, after which the job goes on from its last checkpoint",
+    )  # fmt: skip
     parser.add_argument("--attach", metavar="NAME", help="follow a training job that was started before")
     parser.add_argument("--managed-debugger", action="store_true", help=managed_debugger.HELP)
     browser.add_argument(parser)
