@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import resource
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -159,7 +160,7 @@ def main() -> None:
     ]  # fmt: skip
     text = "\n".join([
         "# What a search costs\n",
-        f"`python benchmarks/tuning.py{' --quick' if options.quick else ''}`. "
+        f"`{shlex.join(['python', 'benchmarks/tuning.py', *sys.argv[1:]])}`. "
         f"{conditions.sentence('torch', 'torchvision', 'optuna')} Load when it began: {load:.1f}.\n",
         f"{options.trials} trials ({epochs} epochs in all) over learning rate, batch size and epochs ({given.epochs}), "
         f"random search; {words}; n = 1. Everything is counted: imports, servers, jobs, the pass for the features.\n",
