@@ -326,7 +326,8 @@ def main() -> None:
             whole.append(job_row(brief, jobs(brief, channels, options.jobs)))
     text = "\n".join([
         "# What debug=true costs\n",
-        f"`{' '.join(['python benchmarks/profiling.py', *sys.argv[1:]])}`. {conditions.sentence('torch', 'smdebug', 'psutil')} Load when it began: "
+        f"`{' '.join(['python benchmarks/profiling.py', *sys.argv[1:]])}`. "
+        f"{conditions.sentence('torch', 'smdebug', 'psutil')} Load when it began: "
         f"{load:.1f}; {found.line.removeprefix('device: ')}; "
         f"{f'{options.threads} threads' if options.threads else 'as many threads as torch takes'}.\n",
         f"The time of a step, watched with the defaults of debug=true over not watched: batches of "
