@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping
 from datetime import datetime, timezone
@@ -27,18 +28,13 @@ MOST_POINTS_OF_EPOCHS = 600
 
 def render(document: Mapping[str, Any]) -> str:
     """The page of a document that `report.document` made."""
-    import jinja2
     from markupsafe import Markup
 
-    templates = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    templates.filters |= {f.__name__: f for f in (words, number, percent, size, moment, breakable)}
     total = max(document["time"]["total"], 1e-3)
     numbered = len(document["classes"]) <= MOST_NUMBERED
     # A closing tag within a string would end the script's element: no `<` is left in it.
     data = json.dumps(_data(document, total), separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
-    return templates.get_template("report.html.j2").render(
+    page: str = _template().render(
         doc=document, total=total,
         style=Markup((_HERE / "page.css").read_text(encoding="utf-8")),
         script=Markup("\n".join((_HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)),
@@ -126,3 +122,16 @@ def breakable(name: str) -> Any:
 def moment(at: float) -> str:
     """Seconds since 1970 as a date."""
     return datetime.fromtimestamp(at, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return page
+
+
+@functools.cache
+def _template() -> Any:
+    """Compiled once: half a second, and a job's page is written many times while it runs."""
+    import jinja2
+
+    templates = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    templates.filters |= {f.__name__: f for f in (words, number, percent, size, moment, breakable)}
+    return templates.get_template("report.html.j2")
