@@ -54,6 +54,7 @@ def render(document: Mapping[str, Any]) -> str:
         defaults=Config().to_hyperparameters(),
         width=charts.WIDTH, height=charts.HEIGHT,
     )  # fmt: skip
+    return page
 
 
 def _data(document: Mapping[str, Any], total: float) -> dict[str, Any]:
@@ -122,7 +123,6 @@ def breakable(name: str) -> Any:
 def moment(at: float) -> str:
     """Seconds since 1970 as a date."""
     return datetime.fromtimestamp(at, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
-    return page
 
 
 @functools.cache
