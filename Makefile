@@ -29,7 +29,7 @@ image:  ## build the image as $(IMAGE); WEIGHTS=DIR takes the pretrained weights
 	docker build -f docker/Dockerfile -t $(IMAGE) $(if $(WEIGHTS),--build-context weights=$(WEIGHTS)) .
 
 test-image: venv  ## the tests that need a container engine, against $(IMAGE)
-	@$(BIN)/python -m pytest -m engine --image $(IMAGE) -rs $(SPREAD)
+	@$(BIN)/python -m pytest -m engine --image $(IMAGE) -rs
 
 docs: venv  ## write docs/hyperparameters.md, docs/rules.md and docs/11-local-sagemaker-operations.md from the code
 	@$(BIN)/python container_src/classifier/config.py >docs/hyperparameters.md
