@@ -94,12 +94,15 @@ def test_failed_of_a_loss_that_is_no_number(job: Job, said: Callable[..., list[s
     assert "ExplodingTensor" in lines[-1]
 
 
-def test_failed_of_what_nobody_foresaw(job: Job) -> None:
-    (job.model_dir / artifact.WEIGHTS).mkdir()
-    with pytest.raises(OSError):
+def test_failed_of_what_nobody_foresaw(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("of all things")
+
+    monkeypatch.setattr(artifact, "write", write)
+    with pytest.raises(ZeroDivisionError):
         watched.run(job)
     report = watched.report(job)
-    assert report["status"] == "failed" and report["reason"].startswith("IsADirectoryError: ")
+    assert (report["status"], report["reason"]) == ("failed", "ZeroDivisionError: of all things")
     assert len(report["epochs"]) == 2
 
 
