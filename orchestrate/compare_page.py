@@ -37,13 +37,9 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Chart:
-    """`x_marks`, `y_marks`: (place, text)."""
+class Chart(plot.Frame):
+    """The curves of two runs."""
 
-    title: str
-    x_title: str
-    x_marks: list[tuple[float, str]]
-    y_marks: list[tuple[float, str]]
     curves: list[Curve]
 
 

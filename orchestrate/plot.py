@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from orchestrate.scales import Numbers
 
 WIDTH, HEIGHT = 620.0, 220.0
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What every chart has. `x_marks`, `y_marks`: (place in the chart, text)."""
+
+    title: str
+    x_title: str
+    x_marks: list[tuple[float, str]]
+    y_marks: list[tuple[float, str]]
 
 
 def x(scale: Numbers, value: float) -> float:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from classifier.watch.page.scales import numbers as round_numbers
+
 # From this ratio on numbers are told apart by their logarithms.
 _WIDE = 8
 _MOST_MARKS = 6
@@ -37,15 +39,9 @@ class Numbers:
         return (float(value) - self.low) / (self.high - self.low)
 
     def marks(self) -> list[tuple[float, str]]:
-        values = self.told or (self._decades() if self.log else self._steps())
-        return [(self.at(value), f"{value:.4g}") for value in values]
-
-    def _steps(self) -> Sequence[float]:
-        step = 10.0 ** math.floor(math.log10((self.high - self.low) / _MOST_MARKS))
-        while (self.high - self.low) / step > _MOST_MARKS:
-            step *= 2.5 if f"{step:e}".startswith("2") else 2
-        first = math.ceil(self.low / step - 1e-9)
-        return [i * step for i in range(first, math.floor(self.high / step + 1e-9) + 1)]
+        if not self.told and not self.log:
+            return [(self.at(value), text) for value, text in round_numbers(self.low, self.high, _MOST_MARKS)]
+        return [(self.at(value), f"{value:.4g}") for value in self.told or self._decades()]
 
     def _decades(self) -> Sequence[float]:
         first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))

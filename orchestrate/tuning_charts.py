@@ -33,13 +33,9 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Chart:
-    """`x_marks`, `y_marks`: (place in the box, text)."""
+class Chart(plot.Frame):
+    """The curves of trials, or a point a trial."""
 
-    title: str
-    x_title: str
-    x_marks: list[tuple[float, str]]
-    y_marks: list[tuple[float, str]]
     lines: list[Line]
     points: list[Point]
 

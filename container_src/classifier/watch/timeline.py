@@ -46,8 +46,7 @@ class Timeline(Observer):
 
     def on_step(self, step: Step) -> None:
         self._steps.append(step_time(step))
-        # A copy: what a worker process made is shared memory, and each piece of it holds a file open.
-        self._labels.append(step.labels.clone())
+        self._labels.append(step.labels)
         if len(self._labels) == _COUNTED_TOGETHER:
             self._count()
 
