@@ -241,6 +241,8 @@ def child_environment(settings: Settings, directory: Path) -> dict[str, str]:
     env = dict(os.environ, TMPDIR=str(directory), TEMP=str(directory))
     env[handler.STATE_DIRECTORY] = str(directory / "state")
     env[handler.REQUEST_TIMEOUT] = str(settings.request_timeout_s)
+    # Else the server's own code parses JSON bodies before the handler sees them, and a broken one ends the worker.
+    env["MMS_DECODE_INPUT_REQUEST"] = "false"
     env[handler.GPUS] = str(len(settings.device.gpus))
     # Else torch names its cache after the user, and a number given to `docker run --user` has no name.
     env.setdefault("TORCHINDUCTOR_CACHE_DIR", str(directory / "torch"))

@@ -31,13 +31,20 @@ def load(data: bytes, preprocessing: Preprocessing) -> Pixels:
     Raises:
         BadImage: not an image of `decoding.FORMATS`, truncated, or larger than `MAX_PIXELS`.
     """
-    crop, resize = preprocessing.crop, preprocessing.resize
-    pixels = decode(data, shorter_side=resize)
-    height, width = pixels.shape[:2]
-    side = max(1, round(min(width, height) * crop / resize))
-    box = ((width - side) // 2, (height - side) // 2, side, side)
-    scaled: Pixels = _scaled(pixels, box, crop, _CPU).numpy()
+    return central(decode(data, shorter_side=preprocessing.resize), preprocessing)
+
+
+def central(pixels: Pixels, preprocessing: Preprocessing) -> Pixels:
+    """What the network sees of uint8 [h, w, 3]; uint8 [crop, crop, 3]."""
+    box = central_box(*pixels.shape[:2], preprocessing)
+    scaled: Pixels = _scaled(pixels, box, preprocessing.crop, _CPU).numpy()
     return scaled
+
+
+def central_box(height: int, width: int, preprocessing: Preprocessing) -> Box:
+    """The centred square of a photograph that is scaled to the network's input."""
+    side = max(1, round(min(width, height) * preprocessing.crop / preprocessing.resize))
+    return (width - side) // 2, (height - side) // 2, side, side
 
 
 def load_views(
