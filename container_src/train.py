@@ -100,9 +100,10 @@ def run(config: Config, job: Job) -> None:
     Raises:
         InputError: anything that the user gave is wrong.
     """
-    if "features" in job.channels and not config.freeze_backbone:
-        raise InputError("the channel `features` holds what a frozen backbone made, and freeze-backbone=false trains "
-                         "the backbone: leave the channel out, or set freeze-backbone=true")  # fmt: skip
+    if "features" in job.channels and not config.head_only:
+        raise InputError("the channel `features` holds what a frozen backbone made, and "
+                         f"freeze-backbone={config.freeze_backbone} trains the backbone: leave the channel out, or "
+                         f"set freeze-backbone=true")  # fmt: skip
     if "features" not in job.channels or config.mode == "embed":
         job.need("train", "valid")
     if config.mode == "embed" and job.hosts > 1 and job.divided:

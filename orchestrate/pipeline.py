@@ -40,6 +40,7 @@ from orchestrate import (
 )
 from orchestrate.channels import Weights
 from orchestrate.errors import InputError
+from orchestrate.hosting import Hosting
 from orchestrate.jobs import Machine
 from orchestrate.search import Search, Way
 from orchestrate.session import Session, open_session
@@ -113,7 +114,7 @@ def pipeline(session: Session, plan: Plan, out: console.Console) -> Outcome:
         with step("deploy"):
             name = jobs.unique_name("serve")
             deployed = deploy.deploy(
-                session, out, name, image, outcome.trained.training.artifact, plan.endpoint_type
+                session, out, name, image, outcome.trained.training.artifact, Hosting(plan.endpoint_type)
             )  # fmt: skip
             outcome.endpoint = name
             if not plan.keep:
@@ -214,7 +215,7 @@ def _plan(args: argparse.Namespace) -> Plan:
     seed = int(given.get("seed", 0))
     # Debugging concerns the one training; a hook in every trial would only slow the search.
     debug = given.pop("debug", "true")
-    defaults = ranges.DEFAULTS if Config.parse(given).freeze_backbone else ranges.WHOLE_NETWORK
+    defaults = ranges.DEFAULTS if Config.parse(given).head_only else ranges.WHOLE_NETWORK
     space, way, fixed = search.of(args, given, defaults)
     return Plan(
         data=args.data, source=prepare.source_of(args, seed) if args.source else None,

@@ -94,7 +94,7 @@ def check_way(way: Way, search: Search, fixed: Mapping[str, str]) -> Way:
     if way.features or way.cache_features == "on":
         flag = "--features" if way.features else "--cache-features on"
         if not is_frozen(fixed, search):
-            raise InputError(f"{flag} needs a frozen backbone: with freeze-backbone=false each step changes the "
+            raise InputError(f"{flag} needs a frozen backbone: a backbone that is trained changes the "
                              f"features; leave it out, or set --freeze-backbone true")  # fmt: skip
         if varied := features_differ_by(fixed, search):
             raise InputError(f"{flag} needs the same features in every trial, and --range {varied[0]} makes others: "
@@ -104,7 +104,7 @@ def check_way(way: Way, search: Search, fixed: Mapping[str, str]) -> Way:
 
 def is_frozen(fixed: Mapping[str, str], search: Search) -> bool:
     """Whether no trial trains the backbone."""
-    return Config.parse(fixed).freeze_backbone and not search.varies("freeze-backbone")
+    return Config.parse(fixed).head_only and not search.varies("freeze-backbone")
 
 
 def features_differ_by(fixed: Mapping[str, str], search: Search) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import Field, asdict, dataclass, field, fields
 from typing import Any
@@ -21,6 +22,8 @@ DEFAULT_VIEWS = 4
 # What a frozen backbone's features depend on, beside the photographs; the last only where there is a `stored_seed`.
 FEATURES_DEPEND_ON = ("model", "weights", "image-size", "augment", "views", "seed")
 
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+
 
 @dataclass(frozen=True)
 class Bounds:
@@ -29,8 +32,13 @@ class Bounds:
     low: float | None = None
     high: float | None = None
     choices: tuple[str, ...] | None = None
+    pattern: str | None = None
+    """of a text; `words` say it for people"""
+    words: str = ""
 
     def __str__(self) -> str:
+        if self.pattern:
+            return self.words
         if self.choices:
             return "one of " + ", ".join(self.choices)
         if self.high is None:
@@ -39,9 +47,10 @@ class Bounds:
 
 
 def _hyperparameter(
-    default: Any, help: str, low: float | None = None, high: float | None = None, choices: tuple[str, ...] | None = None
-) -> Any:
-    return field(default=default, metadata={"help": help, "bounds": Bounds(low, high, choices)})
+    default: Any, help: str, low: float | None = None, high: float | None = None,
+    choices: tuple[str, ...] | None = None, pattern: str | None = None, words: str = "",
+) -> Any:  # fmt: skip
+    return field(default=default, metadata={"help": help, "bounds": Bounds(low, high, choices, pattern, words)})
 
 
 @dataclass(frozen=True)
@@ -61,7 +70,13 @@ class Config:
         "`none` (random)",
         choices=("pretrained", "none"),
     )
-    freeze_backbone: bool = _hyperparameter(True, "train only the head on fixed backbone features")
+    freeze_backbone: str = _hyperparameter(
+        "true",
+        "train only the head on fixed backbone features: to the end, never, or in the first N epochs, after which the "
+        "backbone learns as well (gradual unfreezing)",
+        pattern="true|false|until-epoch-[1-9][0-9]{0,3}",
+        words="true, false or until-epoch-N",
+    )
     image_size: int = _hyperparameter(224, "side of the square that the network sees, in pixels", 32, 1024)
     epochs: int = _hyperparameter(5, "passes over the training split", 1, 1000)
     batch_size: int = _hyperparameter(64, "photographs in one optimizer step", 2, 4096)
@@ -134,6 +149,16 @@ class Config:
         return cls(**parsed)
 
     @property
+    def head_only(self) -> bool:
+        """Whether the backbone is frozen to the end: then its features do not change."""
+        return self.freeze_backbone == "true"
+
+    def is_frozen(self, epoch: int) -> bool:
+        """Whether the backbone is in that epoch, counted from 1."""
+        until = self.freeze_backbone.rpartition("-")[2]
+        return epoch <= int(until) if until.isdigit() else self.head_only
+
+    @property
     def stored_views(self) -> int:
         """How many views of each training photograph its features have."""
         return (self.views or DEFAULT_VIEWS) if self.augment else 1
@@ -195,16 +220,21 @@ def _convert(name: str, f: Field[Any], text: str) -> object:
     value: object
     try:
         if f.type == "bool":
-            value = {"true": True, "1": True, "false": False, "0": False}[text.lower()]
+            value = _BOOLEANS[text.lower()]
         elif f.type == "int":
             value = int(text)
         elif f.type == "float":
             value = float(text)
+        elif bounds.pattern:
+            # sagemaker-training gives `True` for the text `true`.
+            value = str(_BOOLEANS.get(text.lower(), text)).lower()
         else:
             value = text
     except (KeyError, ValueError):
         raise problem from None
     if bounds.choices and value not in bounds.choices:
+        raise problem
+    if bounds.pattern and not re.fullmatch(bounds.pattern, str(value)):
         raise problem
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         # `not low <= value` also refuses NaN, which compares false with everything.

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 # Rows that the head takes at once where nothing is learned from them.
 _EVALUATED_AT_ONCE = 4096
+_FREEZING = {"true": "frozen", "false": "trained"}
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def of_photographs(
         },
         prepare=functools.partial(normalize, preprocessing=preprocessing),
         frozen={},
-        line=f"backbone {'frozen' if config.freeze_backbone else 'trained'}, weights {weights or 'random'}; "
+        line=f"backbone {_FREEZING.get(config.freeze_backbone, 'trained later')}, weights {weights or 'random'}; "
         f"{precision}, {workers} data workers",
         photographs={name: split for name, split in splits.items() if name != "train"},
     )  # fmt: skip

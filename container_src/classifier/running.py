@@ -28,7 +28,7 @@ class Running:
         criterion: torch.nn.Module, precision: Precision, steps: int,
     ) -> None:  # fmt: skip
         """Freezes the backbone where `config` says so. `steps`: in an epoch."""
-        if config.freeze_backbone:
+        if config.head_only:
             networks.freeze_backbone(network)
         self.network, self.config, self.prepare, self.criterion = network, config, prepare, criterion
         self.precision = precision
@@ -58,7 +58,7 @@ class Running:
     def learned(self) -> dict[str, torch.Tensor]:
         """The weights that training changes: a frozen backbone has its own from elsewhere, statistics included."""
         state: dict[str, torch.Tensor] = self.network.state_dict()
-        if not self.config.freeze_backbone:
+        if not self.config.head_only:
             return state
         trained = {name for name, parameter in self.network.named_parameters() if parameter.requires_grad}
         return {name: tensor for name, tensor in state.items() if name in trained}

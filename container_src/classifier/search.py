@@ -91,7 +91,7 @@ class _Materials:
         else:
             self.identity = data.fingerprint(list(data.find_splits(job.channels).values()))
         varied = {item.name for item in space.ranges}
-        if config.freeze_backbone and varied.isdisjoint({"freeze-backbone", *FEATURES_DEPEND_ON}):
+        if config.head_only and varied.isdisjoint({"freeze-backbone", *FEATURES_DEPEND_ON}):
             self.of(self.config({}))  # what is wrong with the features of all trials is said once, before them
 
     def config(self, hyperparameters: Mapping[str, str]) -> Config:
@@ -101,11 +101,13 @@ class _Materials:
     def of(self, config: Config) -> material.Material:
         """Raises InputError as `material.of_photographs`, `material.of_features` and `embedding.embed` do."""
         directories = self.job.weights_directories
-        if config.freeze_backbone:
+        if config.head_only:
             given = self._given or self._embedded(config)
             return material.of_features(config, given, directories, self.precision)
         if self._given:
-            raise InputError("freeze-backbone=false needs photographs, and the job has the channel `features`")
+            raise InputError(
+                f"freeze-backbone={config.freeze_backbone} needs photographs, and the job has the channel `features`"
+            )
         return material.of_photographs(config, self.job.channels, directories, self.precision)
 
     def _embedded(self, config: Config) -> features.Features:

@@ -136,7 +136,7 @@ def _epoch(
     began, began_at = time.perf_counter() - progress.seconds, time.time() - progress.seconds
     training.set_epoch(number, progress.batches)
     # A frozen backbone keeps the statistics of its batch normalization; the head is linear and has no mode.
-    network.train(not config.freeze_backbone)
+    network.train(not config.is_frozen(number))
     for observer in observers:
         observer.on_phase("train")
     watch.start()
@@ -206,7 +206,7 @@ def _is_over(config: Config, progress: Progress) -> bool:
 def _does_not_fit(running: Running, training: Source) -> InputError:
     """The job is lost: its network may be stepped on to see what would fit."""
     running.optimizer.zero_grad(set_to_none=True)
-    running.network.train(not running.config.freeze_backbone)
+    running.network.train(not running.config.is_frozen(running.progress.epoch))
     training.set_epoch(running.progress.epoch)
     inputs, labels = next(iter(training))
 

@@ -26,7 +26,7 @@ SMALL = Preprocessing.for_size(32)
 # Five batches of an epoch.
 CONFIG = Config(
     weights="none",
-    freeze_backbone=False,
+    freeze_backbone="false",
     image_size=32,
     batch_size=8,
     epochs=4,
@@ -127,7 +127,7 @@ def numbers(outcome: training.Outcome) -> list[tuple[float, ...]]:
     [
         {},
         {"optimizer": "sgd", "views": 2, "workers": 1},
-        {"freeze_backbone": True, "augment": False},
+        {"freeze_backbone": "true", "augment": False},
         {"epochs": 20, "early_stopping_patience": 2, "learning_rate": 0.2},
     ],
     ids=["adamw", "sgd, workers", "frozen", "early stopping"],

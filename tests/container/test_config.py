@@ -21,7 +21,16 @@ def test_what_sagemaker_carries_comes_back_unchanged() -> None:
 def test_booleans_as_python_json_and_people_write_them() -> None:
     for text in ("True", "true", "1"):
         assert Config.parse({"augment": text}).augment is True
-    assert Config.parse({"freeze-backbone": "False"}).freeze_backbone is False
+    assert Config.parse({"freeze-backbone": "False"}).freeze_backbone == "false"
+
+
+def test_when_the_backbone_is_frozen() -> None:
+    frozen = {value: Config.parse({"freeze-backbone": value}) for value in ("1", "false", "until-epoch-12")}
+    assert {value: config.head_only for value, config in frozen.items()} == {
+        "1": True, "false": False, "until-epoch-12": False
+    }  # fmt: skip
+    assert [config.is_frozen(12) for config in frozen.values()] == [True, False, True]
+    assert [config.is_frozen(13) for config in frozen.values()] == [True, False, False]
 
 
 @pytest.mark.parametrize(
@@ -36,6 +45,8 @@ def test_booleans_as_python_json_and_people_write_them() -> None:
         ({"augment": "maybe"}, "true or false"),
         ({"model": "vgg"}, "one of resnet18, resnet34"),
         ({"batch-size": "1"}, "between 2 and 4096"),
+        ({"freeze-backbone": "until-epoch-0"}, "it must be true, false or until-epoch-N"),
+        ({"freeze-backbone": "3"}, "it must be true, false or until-epoch-N"),
     ],
 )
 def test_what_is_refused(values: dict[str, str], words: str) -> None:

@@ -214,7 +214,7 @@ def test_a_stopped_pass_goes_on_where_it_was(
         ({"seed": 6}, "seed is 5 in the channel `features` and 6 in the job"),
         ({"weights": "pretrained"}, "the weights is random in the channel `features` and pretrained in the job"),
         ({"data_fingerprint": "0" * 64}, "data-fingerprint is "),
-        ({"freeze_backbone": False}, "freeze-backbone=false trains the backbone"),
+        ({"freeze_backbone": "false"}, "freeze-backbone=false trains the backbone"),
     ],
 )
 def test_features_that_do_not_fit_are_refused(job: Job, shared: Path, change: dict[str, object], words: str) -> None:

@@ -25,7 +25,7 @@ class Noise(list[tuple[torch.Tensor, torch.Tensor]]):
 
 def logged(log: Log, capsys: pytest.CaptureFixture[str]) -> list[str]:
     batches = Noise([(torch.randn(2, 4), torch.tensor([0, 1]))] * 3)
-    config, device = Config(freeze_backbone=False, epochs=2, batch_size=2), torch.device("cpu")
+    config, device = Config(freeze_backbone="false", epochs=2, batch_size=2), torch.device("cpu")
     train(
         torch.nn.Linear(4, 2), config, batches, batches, lambda x: x, criterion(config), Precision(device, None), [log]
     )

@@ -24,7 +24,7 @@ from orchestrate import dataset, sharding
 from photographs import CLASSES, data_set
 
 CPU = Precision(torch.device("cpu"), None)
-CONFIG = Config(weights="none", image_size=32, batch_size=8, epochs=1, augment=True, views=2, freeze_backbone=False)
+CONFIG = Config(weights="none", image_size=32, batch_size=8, epochs=1, augment=True, views=2, freeze_backbone="false")
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_training_on_shards_is_training_on_folders(folders: Path, written: Path)
 
 
 def test_features_of_shards_are_those_of_folders(folders: Path, written: Path, tmp_path: Path) -> None:
-    config = replace(CONFIG, freeze_backbone=True)
+    config = replace(CONFIG, freeze_backbone="true")
     one, other = (features.read(embedding.embed(config, job(root, tmp_path / root.name), CPU))
                   for root in (folders, written))  # fmt: skip
     assert one.key == other.key

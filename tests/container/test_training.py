@@ -51,7 +51,7 @@ def setting(tmp_path_factory: pytest.TempPathFactory) -> Setting:
     return Setting(tmp_path_factory.mktemp("data"))
 
 
-UNFROZEN = Config(weights="none", freeze_backbone=False, image_size=32, batch_size=8, epochs=4, learning_rate=1e-3)
+UNFROZEN = Config(weights="none", freeze_backbone="false", image_size=32, batch_size=8, epochs=4, learning_rate=1e-3)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
@@ -73,7 +73,7 @@ def test_a_frozen_backbone_stays_as_it_was(setting: Setting) -> None:
     torch.manual_seed(0)
     net = network.build("resnet18", 3)
     before = copy.deepcopy(net.state_dict())
-    setting.run(Config(weights="none", freeze_backbone=True, image_size=32, batch_size=8, epochs=1), net=net)
+    setting.run(Config(weights="none", freeze_backbone="true", image_size=32, batch_size=8, epochs=1), net=net)
     changed = {name for name, value in net.state_dict().items() if not torch.equal(value, before[name])}
     assert changed == {"fc.weight", "fc.bias"}
 

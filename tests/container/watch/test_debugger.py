@@ -39,7 +39,9 @@ def trained(
     hook_file: Path | None = None, collections: Sequence[str] = COLLECTIONS, others: Sequence[Observer] = (),
 ) -> tuple[Debugger, Material]:  # fmt: skip
     """Two epochs of three steps, each step of which is recorded."""
-    config = Config(weights="none", freeze_backbone=frozen, image_size=32, batch_size=8, epochs=2, workers=0)
+    config = Config(
+        weights="none", freeze_backbone=str(frozen).lower(), image_size=32, batch_size=8, epochs=2, workers=0
+    )
     precision = Precision(CPU, half)
     material = open_material(config, watched.job(root, data), precision)
     debugger = Debugger(root / "tensors", interval, collections, hook_file)

@@ -127,7 +127,7 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 def config(**changed: Any) -> Config:
     values: dict[str, Any] = {
-        "weights": "none", "freeze_backbone": False, "image_size": 32, "batch_size": 8, "epochs": PATIENT,
+        "weights": "none", "freeze_backbone": "false", "image_size": 32, "batch_size": 8, "epochs": PATIENT,
         "learning_rate": 1e-3, "workers": 0, "debug": True, "save_interval": 5,
     }  # fmt: skip
     return Config(**values | changed)

@@ -38,7 +38,7 @@ if rendezvous:
     distributed.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=world)
 timeline = Timeline()
 noise = Noise([(torch.randn(2, 4), torch.tensor([0, 1]))] * steps)
-config = Config(freeze_backbone=False, epochs=1, batch_size=2)
+config = Config(freeze_backbone="false", epochs=1, batch_size=2)
 train(torch.nn.Linear(4, 2), config, noise, noise, lambda x: x, criterion(config), Precision(torch.device("cpu"), None),
       [timeline])
 if dies:

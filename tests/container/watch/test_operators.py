@@ -48,7 +48,7 @@ def network() -> torch.nn.Module:
 
 
 def run(seen: Operators, steps: int, epochs: int = 1, beside: Observer | None = None) -> dict[str, torch.Tensor]:
-    net, config = network(), Config(freeze_backbone=False, epochs=epochs, batch_size=2)
+    net, config = network(), Config(freeze_backbone="false", epochs=epochs, batch_size=2)
     pictures = Pictures(steps)
     train(net, config, pictures, list(pictures), lambda x: x, criterion(config), Precision(CPU, None),
           [seen, beside or Observer()])  # fmt: skip

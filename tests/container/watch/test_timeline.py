@@ -32,7 +32,7 @@ class Noise(list[tuple[torch.Tensor, torch.Tensor]]):
 def test_tells_every_step_and_what_lies_between_them() -> None:
     timeline = Timeline(began=time.time() - 3)
     network = torch.nn.Linear(8, 4)
-    config = Config(freeze_backbone=False, epochs=2, batch_size=3)
+    config = Config(freeze_backbone="false", epochs=2, batch_size=3)
     train(network, config, Noise(), list(Noise()), lambda x: x, criterion(config), CPU, [timeline])
     seen = timeline.collected()
     assert [(s.number, s.epoch, s.images) for s in seen.steps] == [(n, (n + 4) // 5, 3) for n in range(1, 11)]
@@ -49,7 +49,7 @@ def test_tells_every_step_and_what_lies_between_them() -> None:
 
 def test_counts_what_was_seen_of_each_class_in_every_epoch() -> None:
     timeline = Timeline()
-    config = Config(freeze_backbone=False, epochs=2, batch_size=3)
+    config = Config(freeze_backbone="false", epochs=2, batch_size=3)
     train(torch.nn.Linear(8, 4), config, Noise(), list(Noise()), lambda x: x, criterion(config), CPU, [timeline])
     assert [epoch.train_counts for epoch in timeline.epochs] == [[7, 7, 1, 0]] * 2
     assert [epoch.number for epoch in timeline.epochs] == [1, 2]
