@@ -124,11 +124,25 @@ def _jpeg(data: bytes, shorter_side: int) -> Pixels:
     # The decoder takes the smallest size that is not below this one, and rounds sizes up as well.
     decoded: Pixels = simplejpeg.decode_jpeg(data, min_height=-(-height * eighths // 8), fastupsample=True)
     # Pillow reads the orientation, at a tenth of the cost of a small photograph: only where there can be one.
-    if b"Exif\0" in data or b"Orientation" in data:
+    header = _header_end(data)
+    if data.find(b"Exif\0", 0, header) >= 0 or data.find(b"Orientation", 0, header) >= 0:
         turned = Image.fromarray(decoded)
         turned.info.update(Image.open(io.BytesIO(data), formats=("JPEG",)).info)
         decoded = np.asarray(ImageOps.exif_transpose(turned))
     return decoded
+
+
+def _header_end(jpeg: bytes) -> int:
+    """Where the markers end and the picture begins, in which no metadata are; all of it where that is not plain.
+
+    ISO/IEC 10918-1, annex B: a segment is 0xFF, its marker, and two bytes of its length, which counts themselves.
+    """
+    at = 2
+    while jpeg[at : at + 1] == b"\xff":
+        if jpeg[at + 1 : at + 2] == b"\xda":  # start of scan
+            return at
+        at += 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
+    return len(jpeg)
 
 
 def _check_size(width: int, height: int) -> None:

@@ -62,17 +62,22 @@ def load_views(
     for rng in rngs:
         view = _scaled(pixels, _random_box(width, height, rng), preprocessing.crop, device)
         views.append(view.flip(1) if rng.random() < 0.5 else view)
-    return torch.stack(views)
+    return torch.stack(views) if len(views) > 1 else views[0][None]
 
 
 def normalize(batch: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
     """uint8 [n, h, w, 3] -> float32 [n, 3, h, w] in channels-last memory, zero mean and unit variance by channel."""
     # Rows of w * 3 values are long enough for the processor's vector units; pixels of 3 are not.
-    rows = batch.flatten(2).float()
-    mean, std = (rows.new_tensor(values).mul_(255).repeat(batch.shape[2]) for values in
+    rows = batch.flatten(2)
+    made = torch.empty(rows.shape, device=batch.device)
+    mean, std = (made.new_tensor(values).mul_(255).repeat(batch.shape[2]) for values in
                  (preprocessing.mean, preprocessing.std))  # fmt: skip
+    # One picture stays in the processor's cache for all three passes, a batch does not. A GPU takes all in one go.
+    at_once = 1 if batch.device.type == "cpu" else len(batch)
+    for part, pixels in zip(made.split(at_once), rows.split(at_once), strict=True):
+        part.copy_(pixels).sub_(mean).div_(std)
     # A permuted view of NHWC memory is what torch calls channels_last: nothing is copied for the layout.
-    return rows.sub_(mean).div_(std).view(batch.shape).permute(0, 3, 1, 2)
+    return made.view(batch.shape).permute(0, 3, 1, 2)
 
 
 def _scaled(pixels: Pixels, box: Box, side: int, device: torch.device) -> torch.Tensor:
