@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -176,6 +177,7 @@ def run(settings: Settings, directory: Path, stopping: threading.Event) -> None:
     """
     state = directory / "state"
     state.mkdir()
+    (directory / "healthy").touch()
     subprocesses.adopt_orphans()
     command = start_command(settings, directory)
     server = subprocess.Popen(command, cwd=directory / "server", env=child_environment(settings, directory))
@@ -225,6 +227,9 @@ def start_command(settings: Settings, directory: Path) -> list[str]:
         # Measuring the host once a minute costs a Python process each time, and nothing here reads the result.
         "metric_time_interval": 86_400,
         "vmargs": vmargs,
+        # For the plug-ins in ping/.
+        "health_file": directory / "healthy",
+        "drain_token": secrets.token_hex(16),
     }
     lines = [f"{name}={value}\n" for name, value in properties.items()]
     (directory / "mms.properties").write_text(base + "\n" + "".join(lines), encoding="utf-8")
