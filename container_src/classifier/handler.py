@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sagemaker_inference import environment
 
-from classifier import artifact, payload
+from classifier import answers, artifact, payload
 from classifier.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ class Service:
     """Holds one worker's predictor."""
 
     _predictor: Predictor
-    _classes: tuple[str, ...]
     _rules: payload.Rules
     _timeout_s: int
 
@@ -66,14 +65,14 @@ class Service:
 
         env = environment.Environment()
         found = artifact.read(Path(environment.model_dir))
-        self._classes = found.classes
-        self._rules = payload.Rules(found.preprocessing, env.max_request_size or payload.MAX_BYTES, env.default_accept)
+        limit = env.max_request_size or payload.MAX_BYTES
+        self._rules = payload.Rules(found.preprocessing, found.classes, limit, env.default_accept)
         self._timeout_s = int(os.environ[REQUEST_TIMEOUT])
         self._predictor = Predictor(found, gpu)
         self._predictor.warm_up()
 
-    def handle(self, data: list[dict[str, Any]], context: Any) -> list[str]:
-        """One JSON text a request, in their order; what fails in one request fails that request only.
+    def handle(self, data: list[dict[str, Any]], context: Any) -> list[str | bytes]:
+        """One answer a request, in their order; what fails in one request fails that request only.
 
         A request that takes too long ends this process (also where it hangs in C code, which no Python exception
         interrupts): the server then answers its caller with an error and starts another worker.
@@ -88,8 +87,8 @@ class Service:
         finally:
             signal.alarm(0)
 
-    def _answer(self, data: list[dict[str, Any]], context: Any) -> list[str]:
-        answers = [""] * len(data)
+    def _answer(self, data: list[dict[str, Any]], context: Any) -> list[str | bytes]:
+        told: list[str | bytes] = [b""] * len(data)
         accepted: dict[int, payload.Request] = {}
         for index, item in enumerate(data):
             context.set_response_content_type(index, "application/json")
@@ -97,12 +96,16 @@ class Service:
                 accepted[index] = payload.parse(item.get("body"), context.get_all_request_header(index), self._rules)
             except payload.RequestError as error:
                 context.set_response_status(error.status_code, error.phrase, index)
-                answers[index] = payload.refusal(error.message)
+                told[index] = payload.refusal(error.message)
         if accepted:
-            probabilities = self._predictor.predict(np.stack([request.pixels for request in accepted.values()]))
-            for (index, request), row in zip(accepted.items(), probabilities, strict=True):
-                answers[index] = payload.answer(row, self._classes, request.top_k)
-        return answers
+            probabilities = self._predictor.predict(np.concatenate([request.pixels for request in accepted.values()]))
+            for index, request in accepted.items():
+                of_this, probabilities = np.split(probabilities, [len(request.pixels)])
+                answer = answers.answer(request, of_this, self._rules, self._predictor)
+                for name, value in (("content-type", answer.content_type), *answer.headers.items()):
+                    context.set_response_header(index, name, value)
+                told[index] = answer.body
+        return told
 
 
 def _gpu(given: int | None, gpus: int) -> int | None:

@@ -36,7 +36,8 @@ def load(data: bytes, preprocessing: Preprocessing) -> Pixels:
 
 def central(pixels: Pixels, preprocessing: Preprocessing) -> Pixels:
     """What the network sees of uint8 [h, w, 3]; uint8 [crop, crop, 3]."""
-    box = central_box(*pixels.shape[:2], preprocessing)
+    height, width, _ = pixels.shape
+    box = central_box(height, width, preprocessing)
     scaled: Pixels = _scaled(pixels, box, preprocessing.crop, _CPU).numpy()
     return scaled
 
