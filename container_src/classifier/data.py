@@ -19,7 +19,7 @@ from classifier.fingerprint import EXTENSIONS, is_photograph
 from classifier.images import BadImage, load, load_views
 from classifier.loading import Batch, Loader
 from classifier.preprocessing import Preprocessing
-from classifier.shuffling import Shuffled
+from classifier.shuffling import EVERYTHING, Share, Shuffled
 
 _MOST_NAMED = 10
 _CPU = torch.device("cpu")
@@ -278,18 +278,17 @@ class Photographs:
 
 
 class Batches:
-    """Batches (uint8 [n, crop, crop, 3], int64 [n]) of photographs on `device`, in order or `shuffle`d by (seed,
-    epoch)."""
+    """Batches (uint8 [n, crop, crop, 3], int64 [n]) of photographs on `device`: in order, or `shuffle`d by (seed,
+    epoch). `share`: of a process, of each batch that is shuffled, and of all photographs in a row that are not."""
 
     def __init__(
         self, photographs: Photographs, batch_size: int, workers: int, shuffle: bool = False, seed: int = 0,
-        device: torch.device = _CPU, tell: Callable[[str], None] = lambda _: None,
+        device: torch.device = _CPU, tell: Callable[[str], None] = lambda _: None, share: Share = EVERYTHING,
     ) -> None:  # fmt: skip
         self._photographs = photographs
-        self._shuffled = Shuffled(len(photographs), batch_size, seed) if shuffle else None
-        self._order = self._shuffled or [
-            range(start, min(start + batch_size, len(photographs))) for start in range(0, len(photographs), batch_size)
-        ]
+        self._shuffled = Shuffled(len(photographs), batch_size, seed, share) if shuffle else None
+        mine = range(len(photographs))[share.of(len(photographs))]
+        self._order = self._shuffled or [mine[start : start + batch_size] for start in range(0, len(mine), batch_size)]
         self._loader = Loader(photographs.__getitem__, self._order, workers, device, tell)
 
     def set_epoch(self, epoch: int, done: int = 0) -> None:

@@ -21,7 +21,7 @@ from safetensors.torch import load as load_tensors
 from classifier.config import Config
 from classifier.errors import InputError
 from classifier.preprocessing import Preprocessing
-from classifier.shuffling import Shuffled
+from classifier.shuffling import EVERYTHING, Share, Shuffled
 
 DESCRIPTION = "features.json"
 BACKBONE = "backbone.safetensors"
@@ -68,9 +68,10 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def chunks(self, rows: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """The first view in batches (float16 [n, dimension], int64 [n]), in order."""
-        return list(zip(torch.split(self.vectors[:, 0], rows), torch.split(self.labels, rows), strict=True))
+    def chunks(self, rows: int, share: Share = EVERYTHING) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """The first view of a process' share in batches (float16 [n, dimension], int64 [n]), in order."""
+        mine = share.of(len(self))
+        return list(zip(torch.split(self.vectors[mine, 0], rows), torch.split(self.labels[mine], rows), strict=True))
 
     def to(self, device: torch.device) -> Split:
         """The same on another device."""
@@ -96,9 +97,9 @@ class FeatureBatches:
     """The training split in batches (float16 [n, dimension], int64 [n]): the order, and in each epoch the view, of the
     photographs that the ordinary way shows."""
 
-    def __init__(self, split: Split, batch_size: int, seed: int) -> None:
+    def __init__(self, split: Split, batch_size: int, seed: int, share: Share = EVERYTHING) -> None:
         self._split, self._view = split, 0
-        self._order = Shuffled(len(split), batch_size, seed)
+        self._order = Shuffled(len(split), batch_size, seed, share)
 
     def set_epoch(self, epoch: int, done: int = 0) -> None:
         """Another order, and the next view."""
@@ -110,7 +111,7 @@ class FeatureBatches:
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         vectors, labels = self._split.vectors[:, self._view], self._split.labels
-        for batch in self._order.batches()[self._order.done :]:
+        for batch in self._order.parts():
             batch = batch.to(labels.device)
             yield vectors[batch], labels[batch]
 

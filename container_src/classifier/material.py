@@ -23,6 +23,7 @@ from classifier.job import Job
 from classifier.log import say
 from classifier.precision import Precision
 from classifier.preprocessing import Preprocessing
+from classifier.shuffling import EVERYTHING, Share
 from classifier.training import Batch, Source
 
 if TYPE_CHECKING:
@@ -61,16 +62,18 @@ class Material:
         return self.photographs[split].photograph(index) if split in self.photographs else None
 
 
-def open(config: Config, job: Job, precision: Precision) -> Material:
-    """That of the channel `features`, or of the photographs. Raises InputError: see below."""
+def open(config: Config, job: Job, precision: Precision, share: Share = EVERYTHING) -> Material:
+    """That of the channel `features`, or of the photographs. `share`: of this process. Raises InputError: see below."""
+    directories = job.weights_directories
     if "features" in job.channels:
-        return of_features(config, read_features(job.channels["features"]), job.weights_directories, precision)
-    return of_photographs(config, job.channels, job.weights_directories, precision)
+        return of_features(config, read_features(job.channels["features"]), directories, precision, share)
+    return of_photographs(config, job.channels, directories, precision, share)
 
 
 def of_photographs(
-    config: Config, channels: Mapping[str, Path], directories: Sequence[Path], precision: Precision
-) -> Material:
+    config: Config, channels: Mapping[str, Path], directories: Sequence[Path], precision: Precision,
+    share: Share = EVERYTHING,
+) -> Material:  # fmt: skip
     """The ordinary way: photographs are decoded and go through the whole network in every epoch.
 
     Raises:
@@ -91,10 +94,10 @@ def of_photographs(
     return Material(
         splits["train"].classes, preprocessing, {name: len(split) for name, split in splits.items()}, fingerprint,
         weights, net.to(precision.device),
-        training=data.Batches(training, config.batch_size, workers, True, config.seed, device, say),
+        training=data.Batches(training, config.batch_size, workers, True, config.seed, device, say, share),
         held_out={
             name: data.Batches(
-                data.Photographs(split, preprocessing, bad=bad), config.batch_size, workers, device=device
+                data.Photographs(split, preprocessing, bad=bad), config.batch_size, workers, device=device, share=share
             )
             for name, split in splits.items() if name != "train"
         },
@@ -106,7 +109,9 @@ def of_photographs(
     )  # fmt: skip
 
 
-def of_features(config: Config, features: Features, directories: Sequence[Path], precision: Precision) -> Material:
+def of_features(
+    config: Config, features: Features, directories: Sequence[Path], precision: Precision, share: Share = EVERYTHING
+) -> Material:
     """The head alone, on features in memory. `directories`: where the ordinary way would look for the weights.
 
     Raises:
@@ -119,9 +124,9 @@ def of_features(config: Config, features: Features, directories: Sequence[Path],
         features.classes, features.key.preprocessing, {name: len(split) for name, split in splits.items()},
         features.key.data_fingerprint, features.key.weights,
         network.head(features.dimension, len(features.classes), config.seed).to(precision.device),
-        training=FeatureBatches(splits["train"], config.batch_size, config.seed),
+        training=FeatureBatches(splits["train"], config.batch_size, config.seed, share),
         held_out={
-            name: split.chunks(_EVALUATED_AT_ONCE)
+            name: split.chunks(_EVALUATED_AT_ONCE, share)
             for name, split in splits.items() if name != "train"
         },
         prepare=torch.Tensor.float,
