@@ -207,12 +207,12 @@ def check_bad_requests(url: str) -> None:
         invoke(url, body, {"Content-Type": "text/csv"}), 415, "'text/csv' is not supported; send one of image/"
     )
     check_refusal(invoke(url, body, {}), 415, "(none)")
-    check_refusal(invoke(url, body, image | {"Accept": "text/csv"}), 406, "text/csv")
+    check_refusal(invoke(url, body, image | {"Accept": "text/html"}), 406, "text/html")
     check_refusal(invoke(url, body + b"\0" * 7_000_000, image), 413, "at most 6,291,456")
     assert predict(url, body)
     # The largest body that the platform lets through is one we take.
     assert predict(url, body + b"\0" * (6_291_456 - len(body)))
-    for accept in ("*/*", "application/*", "application/json", "text/csv, application/json;q=0.5"):
+    for accept in ("*/*", "application/*", "application/json", "text/html, application/json;q=0.5"):
         assert predict(url, body, Accept=accept)
 
 
