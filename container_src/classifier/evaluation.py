@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 
+from classifier.distributed import ALONE, Ranks
 from classifier.precision import Precision
 
 # Most that are kept of an evaluation.
@@ -37,20 +38,35 @@ class Evaluation:
     mistakes: tuple[Mistake, ...] = ()
 
 
-@torch.inference_mode()
 def evaluate(
     network: torch.nn.Module,
     batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
     criterion: torch.nn.Module,
     prepare: Callable[[torch.Tensor], torch.Tensor],
     precision: Precision,
+    ranks: Ranks = ALONE,
 ) -> Evaluation:
     """Runs `network` in evaluation mode over batches of (inputs [n, ...], classes int64 [n]).
 
     `prepare` makes of a batch's inputs what the network takes. `criterion` gives the mean
-    loss of a batch. The network's mode is left at evaluation.
+    loss of a batch. The network's mode is left at evaluation. Of several `ranks`, which all must call this, each is
+    given its part of the split, and has the evaluation of all of it.
     """
     network.eval()
+    # Those on a CPU have seen different batches.
+    ranks.take_buffers_of_first(network)
+    return _merged(ranks.gather(_evaluated(network, batches, criterion, prepare, precision)))
+
+
+@torch.inference_mode()
+def _evaluated(
+    network: torch.nn.Module,
+    batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
+    criterion: torch.nn.Module,
+    prepare: Callable[[torch.Tensor], torch.Tensor],
+    precision: Precision,
+) -> Evaluation | None:
+    """None where there is nothing: a split may have fewer examples than there are processes."""
     loss, seen, top5 = 0.0, 0, 0
     confusion: torch.Tensor | None = None
     examples: list[tuple[torch.Tensor, ...]] = []
@@ -68,10 +84,29 @@ def evaluate(
         top5 += int((logits.topk(min(5, classes)).indices == labels[:, None]).any(dim=1).sum())
         loss += float(criterion(logits, labels)) * len(labels)
         seen += len(labels)
-    assert confusion is not None, "an empty split is refused where the data set is read"
+    if confusion is None:
+        return None
     square = confusion.cpu().view(classes, classes)
     mistakes = _surest(*map(torch.cat, zip(*examples, strict=True)))
     return Evaluation(loss / seen, int(square.diagonal().sum()) / seen, top5 / seen, square, mistakes)
+
+
+def _merged(parts: Sequence[Evaluation | None]) -> Evaluation:
+    """Of parts of a split that follow each other."""
+    found = [part for part in parts if part is not None]
+    assert found, "an empty split is refused where the data set is read"
+    if len(found) == 1:
+        return found[0]
+    counts = [int(part.confusion.sum()) for part in found]
+    seen, confusion = sum(counts), torch.stack([part.confusion for part in found]).sum(0)
+    loss = sum(part.loss * count for part, count in zip(found, counts, strict=True)) / seen
+    top5 = sum(round(part.top5_accuracy * count) for part, count in zip(found, counts, strict=True)) / seen
+    mistakes = [
+        mistake._replace(number=mistake.number + sum(counts[:i])) for i, part in enumerate(found)
+        for mistake in part.mistakes
+    ]  # fmt: skip
+    mistakes.sort(key=lambda mistake: mistake.probability, reverse=True)
+    return Evaluation(loss, int(confusion.diagonal().sum()) / seen, top5, confusion, tuple(mistakes[:MISTAKES]))
 
 
 def _surest(sure: torch.Tensor, labels: torch.Tensor, called: torch.Tensor) -> tuple[Mistake, ...]:

@@ -38,8 +38,9 @@ class Epoch:
 class Progress:
     """`batches` of `epoch`, which counts from 1, are done, and `step` optimizer steps in all.
 
-    Of that epoch: `total`, float32 [] on the device, the sum of the losses of the `seen` examples, and the `seconds`
-    that it has taken. `best_state`: the weights that training changes, as they were after the epoch `best`.
+    Of that epoch: `total`, float32 [] on the device, the sum of the losses of the `seen` examples (of several processes
+    each has the sum of its own, and the number of all), and the `seconds` that it has taken. `best_state`: the weights
+    that training changes, as they were after the epoch `best`.
     """
 
     total: torch.Tensor
@@ -52,12 +53,12 @@ class Progress:
     best: Epoch | None = None
     best_state: dict[str, torch.Tensor] = field(default_factory=dict)
 
-    def add(self, loss: torch.Tensor, examples: int) -> None:
-        """One more step, of that mean loss, float32 []."""
+    def add(self, loss: torch.Tensor, examples: int, whole: int) -> None:
+        """One more step, of that mean loss, float32 [], of this process' `examples` of the `whole` batch's."""
         self.step += 1
         self.batches += 1
         self.total += loss * examples
-        self.seen += examples
+        self.seen += whole
 
     def finish(self, epoch: Epoch) -> None:
         """The epoch is over, and the next one begins."""

@@ -13,12 +13,14 @@ import torch
 
 from classifier import out_of_memory
 from classifier.config import Config
+from classifier.distributed import ALONE, Ranks
 from classifier.errors import InputError
 from classifier.evaluation import evaluate
 from classifier.precision import Precision
 from classifier.progress import Epoch as Epoch
 from classifier.progress import Progress
 from classifier.running import Running
+from classifier.shuffling import FEWEST
 from classifier.steps import Step, Stopwatch
 
 if TYPE_CHECKING:
@@ -83,6 +85,7 @@ def train(
     observers: Sequence[Observer] = (),
     should_stop: Callable[[], bool] = lambda: False,
     checkpoints: Checkpoints | None = None,
+    ranks: Ranks = ALONE,
 ) -> Outcome:
     """Trains `network` in place and leaves it with the best epoch's weights.
 
@@ -90,12 +93,17 @@ def train(
     ends keeps the best epoch that was completed. With `checkpoints` a run goes on from the newest one, to the same
     weights (bit for bit on a CPU) as one that was never interrupted, and leaves one when it is stopped.
 
+    Of several `ranks` each is given its share of every batch of `training`, and of `valid`; all must call this, with
+    the same network. When one is to stop, all do. The first one's `checkpoints` count.
+
     Raises:
         InputError: the loss became NaN or infinite, a batch does not fit into the GPU, or the run was stopped before
-            its first epoch was complete.
+            its first epoch was complete; too few examples for so many processes.
     """
-    running = Running(network, config, prepare, criterion, precision, len(training))
-    saved = checkpoints.load() if checkpoints else None
+    _check_shares(config, training, ranks)
+    running = Running(network, config, prepare, criterion, precision, len(training), ranks)
+    checkpoints = checkpoints if ranks.first else None
+    saved = ranks.of_first(checkpoints.load() if checkpoints else None)
     if saved:
         running.load_state_dict(saved)
     progress = running.progress
@@ -113,14 +121,17 @@ def train(
         fits = False  # what follows needs the memory that the error holds on to
     if not fits:
         raise _does_not_fit(running, training)
-    if checkpoints and should_stop() and progress.step and running.losses.first_bad() is None:
-        running.save(checkpoints)
+    (stopped, kept_on) = ranks.any(should_stop(), checkpoints is not None)
+    if stopped and progress.step:
+        running.sum_up()
+        if running.is_sound() and checkpoints:
+            running.save(checkpoints)
     if progress.best is None:
-        kept = f": started again with its checkpoints, it goes on after step {progress.step}" if checkpoints else ""
+        kept = f": started again with its checkpoints, it goes on after step {progress.step}" if kept_on else ""
         raise InputError("the job was stopped before its first epoch was complete; there is no model to keep"
                          + kept * bool(progress.step))  # fmt: skip
     network.load_state_dict(progress.best_state, strict=False)
-    return Outcome(tuple(progress.history), progress.best, stopped=should_stop())
+    return Outcome(tuple(progress.history), progress.best, stopped)
 
 
 def _epoch(
@@ -132,39 +143,43 @@ def _epoch(
     Raises InputError: the loss became NaN or infinite.
     """
     config, network, progress, watch = running.config, running.network, running.progress, running.watch
+    ranks = running.ranks
     number = progress.epoch
     began, began_at = time.perf_counter() - progress.seconds, time.time() - progress.seconds
     training.set_epoch(number, progress.batches)
-    # A frozen backbone keeps the statistics of its batch normalization; the head is linear and has no mode.
-    network.train(not config.is_frozen(number))
+    running.begin(number)
     for observer in observers:
         observer.on_phase("train")
     watch.start()
-    for inputs, labels in training:
-        if should_stop():
-            break
-        loss = running.learn(inputs, labels, watch)
-        progress.add(loss, len(labels))
+    (stop,) = ranks.any(should_stop())
+    for inputs, labels in () if stop else training:
+        whole = len(labels) if not ranks.several else _size(training, progress.batches, config)
+        loss = running.learn(inputs, labels, watch, whole)
+        progress.add(loss, len(labels), whole)
         running.losses.add(progress.step, loss)
         watch.end(progress.step, number, loss, labels)
         for done in watch.told():
             for observer in observers:
                 observer.on_step(done)
-        is_due = checkpoints is not None and checkpoints.due(progress.step)
+        stop, is_due = ranks.any(should_stop(), checkpoints is not None and checkpoints.due(progress.step))
         if is_due or running.losses.many:
             running.check(training.examples)
-        if checkpoints and is_due:
+        if is_due:
             progress.seconds = time.perf_counter() - began
-            running.save(checkpoints)
+            running.sum_up()
+            if checkpoints:
+                running.save(checkpoints)
+        if stop:
+            break
         watch.start()
     for done in watch.told(wait=True):
         for observer in observers:
             observer.on_step(done)
     progress.seconds = train_s = time.perf_counter() - began
-    if should_stop():
+    if ranks.any(stop or should_stop()) == (True,):
         return False
     running.check(training.examples)
-    train_loss = float(progress.total) / progress.seen
+    train_loss = running.sum_up() / progress.seen
     if not math.isfinite(train_loss):
         raise InputError(f"the losses of epoch {number} have no finite sum, with "
                          f"learning-rate={config.learning_rate:g}: lower learning-rate")  # fmt: skip
@@ -173,17 +188,35 @@ def _epoch(
     evaluating = time.perf_counter()
     if checkpoints:
         valid = _saving(valid, should_stop, functools.partial(running.save, checkpoints))
-    result = evaluate(network, valid, running.criterion, running.prepare, running.precision)
-    ended = time.perf_counter()
-    images_per_s = progress.seen / train_s
-    epoch = Epoch(number, began_at, train_loss, result, images_per_s, ended - began, ended - evaluating)
-    progress.finish(epoch)
-    if progress.best is None or _better(epoch, progress.best):
-        progress.best = epoch
-        progress.best_state = {name: tensor.detach().clone() for name, tensor in running.learned().items()}
+    with running.averaged():
+        result = evaluate(network, valid, running.criterion, running.prepare, running.precision, ranks)
+        ended = time.perf_counter()
+        images_per_s = progress.seen / train_s
+        epoch = Epoch(number, began_at, train_loss, result, images_per_s, ended - began, ended - evaluating)
+        progress.finish(epoch)
+        if progress.best is None or _better(epoch, progress.best):
+            progress.best = epoch
+            progress.best_state = {name: tensor.detach().clone() for name, tensor in running.learned().items()}
     for observer in observers:
         observer.on_epoch(epoch)
     return True
+
+
+def _size(training: Source, batch: int, config: Config) -> int:
+    """Examples of a batch of the epoch, of which each process has a share: all but the last are full."""
+    return config.batch_size if batch < len(training) - 1 else len(training.examples(batch))
+
+
+def _check_shares(config: Config, training: Source, ranks: Ranks) -> None:
+    """Raises InputError: there is too little for so many processes."""
+    fewest = FEWEST * ranks.world
+    if config.batch_size < fewest:
+        raise InputError(f"batch-size={config.batch_size} is for all {ranks.world} processes together, and each needs "
+                         f"{FEWEST} photographs of a batch: set batch-size={fewest} or more, or take fewer instances "
+                         f"or processes")  # fmt: skip
+    if not len(training):
+        raise InputError(f"the channel `train` has fewer than {fewest} photographs, {FEWEST} for each of the "
+                         f"{ranks.world} processes: add some, or take fewer instances or processes")  # fmt: skip
 
 
 def _saving(batches: Iterable[Batch], should_stop: Callable[[], bool], save: Callable[[], None]) -> Iterator[Batch]:
@@ -204,18 +237,18 @@ def _is_over(config: Config, progress: Progress) -> bool:
 
 
 def _does_not_fit(running: Running, training: Source) -> InputError:
-    """The job is lost: its network may be stepped on to see what would fit."""
-    running.optimizer.zero_grad(set_to_none=True)
-    running.network.train(not running.config.is_frozen(running.progress.epoch))
+    """The job is lost: its network, without the other processes', may be stepped on to see what would fit."""
+    running.network.zero_grad(set_to_none=True)
+    running.begin(running.progress.epoch)
     training.set_epoch(running.progress.epoch)
-    inputs, labels = next(iter(training))
+    inputs, labels = next(iter(training))  # the share of this process
 
     def step(size: int) -> None:
         watch = Stopwatch(running.precision.device)
         watch.start()
         running.learn(inputs[:size], labels[:size], watch)
 
-    return out_of_memory.explained(running.config, running.precision.device, step)
+    return out_of_memory.explained(running.config, running.precision.device, step, running.ranks.world)
 
 
 def _better(epoch: Epoch, best: Epoch) -> bool:
