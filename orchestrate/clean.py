@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrate import console, deploy, jobs, options
+from orchestrate import console, endpoints, jobs, options
 from orchestrate.errors import InputError
 from orchestrate.session import Session, open_session
 
@@ -36,6 +36,8 @@ _KINDS = {
                         "HyperParameterTuningJobName", "HyperParameterTuningJobArn", "stop_hyper_parameter_tuning_job"),
     "training job": _Kind("list_training_jobs", "TrainingJobSummaries", "TrainingJobName", "TrainingJobArn",
                           "stop_training_job"),
+    "transform job": _Kind("list_transform_jobs", "TransformJobSummaries", "TransformJobName", "TransformJobArn",
+                           "stop_transform_job"),
     "Endpoint": _Kind("list_endpoints", "Endpoints", "EndpointName", "EndpointArn"),
     "EndpointConfig": _Kind("list_endpoint_configs", "EndpointConfigs", "EndpointConfigName", "EndpointConfigArn"),
     "Model": _Kind("list_models", "Models", "ModelName", "ModelArn"),
@@ -80,7 +82,7 @@ def clean(session: Session, items: Sequence[Item], out: console.Console) -> None
         if words.stop:
             getattr(client, words.stop)(**{words.name: item.name})
         else:
-            deploy.delete(session, item.kind, item.name)
+            endpoints.delete(session, item.kind, item.name)
         out.say(f"{item.action + 'd' if item.action == 'delete' else 'stopping'}: {item.kind} {item.name}")
 
 
@@ -97,7 +99,7 @@ def main() -> None:
     out = console.Console()
     session = open_session(args)
     items = find(session)
-    chosen = items if args.all else [item for item in items if item.name in args.names]
+    chosen = items if args.all else _named(session, items, args.names)
     unknown = set(args.names) - {item.name for item in items}
     if unknown:
         raise InputError(f"nothing tagged project=kennel that can be deleted or stopped is named "
@@ -114,6 +116,15 @@ def main() -> None:
         out.say(f"clean: python orchestrate/clean.py {session.flags} --all (or names)")
     if args.stop_server and not args.dry_run:
         out.say(session.stop_service())
+
+
+def _named(session: Session, items: Sequence[Item], names: Sequence[str]) -> list[Item]:
+    """Those of these names, and with an endpoint its configuration and its models, whatever they are called."""
+    wanted = {(item.kind, item.name) for item in items if item.name in names}
+    for item in items:
+        if item.kind == "Endpoint" and item.name in names:
+            wanted.update(endpoints.parts(session, item.name))
+    return [item for item in items if (item.kind, item.name) in wanted]
 
 
 def _summaries(client: Any, words: _Kind) -> Iterator[dict[str, Any]]:

@@ -1,26 +1,28 @@
-"""Puts a trained model behind a real-time endpoint.
+"""Puts a trained model behind an endpoint, or gives an endpoint another model.
 
-    python orchestrate/deploy.py --from-training NAME [--instance-type ml.m5.large]
-    python orchestrate/deploy.py --local --artifact file:///DIR/model.tar.gz
+    python orchestrate/deploy.py --from-training NAME [--instance-type ml.m5.large] [--scale 1:4]
+    python orchestrate/deploy.py --from-training NAME --serverless | --async
+    python orchestrate/deploy.py --multi-model s3://BUCKET/MODELS
+    python orchestrate/deploy.py --from-training NAME --update ENDPOINT --rollout canary --alarm NAME
+    python orchestrate/deploy.py --from-training NAME --shadow-of ENDPOINT
+    python orchestrate/deploy.py --end-shadow ENDPOINT
+    python orchestrate/deploy.py --local --artifact file:///DIR/model.tar.gz --open
 
-The model, the endpoint configuration and the endpoint share one name. When the endpoint does not come into service,
-the reason and the end of its log are told and all three are deleted again.
+A new endpoint, its configuration and its model share one name. When it does not come into service, the reason and the
+end of its log are told and all three are deleted again; an endpoint that is to change goes back to what it had.
 """
 
 from __future__ import annotations
 
+import argparse
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
-from orchestrate import console, follow, inference_ami, jobs, options, pricing
-from orchestrate.errors import InputError, JobFailed
-from orchestrate.inference_ami import Host
+from orchestrate import console, endpoints, follow, hosting, hosting_options, inference_ami, jobs, options, pricing
+from orchestrate.errors import InputError
+from orchestrate.hosting import Hosting, Rollout
 from orchestrate.session import Session, open_session
-
-ENDPOINT_LOGS = "/aws/sagemaker/Endpoints"
-_TAIL = 20
 
 
 @dataclass(frozen=True)
@@ -34,58 +36,91 @@ class Deployed:
     seconds: float
 
 
+Requests = list[tuple[str, dict[str, Any]]]
+
+
 def deploy(
-    session: Session, out: console.Console, name: str, image: str, artifact: str, instance_type: str,
-    ami: str | None = None,
+    session: Session, out: console.Console, name: str, image: str, artifact: str, asked: Hosting,
+    several: bool = False,
 ) -> Deployed:  # fmt: skip
     """Creates model, configuration and endpoint, and waits until it is in service.
 
-    `ami`: InferenceAmiVersion of the host; None chooses by the instance type.
+    `several`: `artifact` is the URI of a folder of models.
 
     Raises:
         InputError: the image cannot use such an instance, or SageMaker has no such AMI.
         JobFailed: it is not in service; what was created is deleted again, also on Ctrl-C.
     """
     begin = time.monotonic()
-    host = inference_ami.choose(instance_type, ami)
+    placed = on_host(out, asked)
+    endpoints.create(session, out, name, requests(session, name, image, artifact, placed, several))
+    return Deployed(name, artifact, image, kind_of(asked), time.monotonic() - begin)
+
+
+def on_host(out: console.Console, asked: Hosting) -> Hosting:
+    """With the AMI that the instance type needs, which is told.
+
+    Raises:
+        InputError: the image cannot use such an instance, or SageMaker has no such AMI.
+    """
+    if asked.serverless:
+        return asked
+    host = inference_ami.choose(asked.instance_type, asked.ami)
     if host.note:
         out.say(host.note)
-    with ExitStack() as half_made:
-        for operation, request in requests(session, name, image, artifact, instance_type, host):
-            jobs.create(session, operation, request)
-            half_made.callback(delete, session, operation.removeprefix("Create"), name)
-        _wait(session, out, name)
-        half_made.pop_all()
-    return Deployed(name, artifact, image, instance_type, time.monotonic() - begin)
+    return replace(asked, ami=host.ami)
 
 
 def requests(
-    session: Session, name: str, image: str, artifact: str, instance_type: str, host: Host
-) -> list[tuple[str, dict[str, object]]]:
-    """(operation, request), in the order in which they are sent."""
+    session: Session, name: str, image: str, artifact: str, placed: Hosting, several: bool = False
+) -> Requests:  # fmt: skip
+    """(operation, request) of a new endpoint, in the order in which they are sent."""
     jobs.check_name(name)
     return [
-        ("CreateModel", jobs.model(session, name, image, artifact)),
-        ("CreateEndpointConfig", jobs.endpoint_config(name, instance_type, host.ami)),
-        ("CreateEndpoint", jobs.endpoint(name)),
+        ("CreateModel", hosting.model(session, name, image, artifact, several)),
+        ("CreateEndpointConfig", hosting.endpoint_config(name, placed)),
+        ("CreateEndpoint", hosting.endpoint(name)),
+        *hosting.scaling(name, placed),
+    ]
+
+
+def update_requests(
+    session: Session, endpoint: str, image: str, artifact: str, placed: Hosting, rollout: Rollout, name: str
+) -> Requests:  # fmt: skip
+    """(operation, request) that give an endpoint another model, called `name`."""
+    return [
+        ("CreateModel", hosting.model(session, jobs.check_name(name), image, artifact)),
+        ("CreateEndpointConfig", hosting.endpoint_config(name, placed)),
+        ("UpdateEndpoint", hosting.update(endpoint, name, rollout)),
+    ]
+
+
+def shadow_requests(
+    session: Session, endpoint: str, image: str, artifact: str, placed: Hosting, percent: int, name: str
+) -> Requests:  # fmt: skip
+    """(operation, request) that put a model, called `name`, into an endpoint's shadow."""
+    config = hosting.with_shadow(name, endpoints.config_of(session, endpoint), name, placed, percent)
+    return [
+        ("CreateModel", hosting.model(session, jobs.check_name(name), image, artifact)),
+        ("CreateEndpointConfig", config),
+        ("UpdateEndpoint", hosting.update(endpoint, name, Rollout(wait_s=0))),
+    ]
+
+
+def end_shadow_requests(session: Session, endpoint: str, name: str) -> Requests:
+    """(operation, request) that take it away. Raises InputError: the endpoint has none."""
+    now = endpoints.config_of(session, endpoint)
+    if not now.get("ShadowProductionVariants"):
+        raise InputError(f"the endpoint {endpoint} has no shadow: --shadow-of {endpoint} gives it one")
+    return [
+        ("CreateEndpointConfig", hosting.again(jobs.check_name(name), now)),
+        ("UpdateEndpoint", hosting.update(endpoint, name, Rollout(wait_s=0))),
     ]
 
 
 def undeploy(session: Session, name: str) -> None:
-    """Deletes the endpoint, the configuration and the model of that name."""
-    for kind in ("Endpoint", "EndpointConfig", "Model"):
-        delete(session, kind, name)
-
-
-def delete(session: Session, kind: str, name: str) -> None:
-    """Deletes a `Model`, `EndpointConfig` or `Endpoint` and returns when it is gone; one that is not there is fine."""
-    client = session.client("sagemaker")
-    parameter = {f"{kind}Name": name}
-    snake = {"Model": "model", "EndpointConfig": "endpoint_config", "Endpoint": "endpoint"}[kind]
-    if not _found(lambda: getattr(client, f"delete_{snake}")(**parameter)):
-        return
-    while _found(lambda: getattr(client, f"describe_{snake}")(**parameter)):
-        time.sleep(session.poll_s)
+    """Deletes the endpoint, its configuration and its models."""
+    endpoints.remove(session, name)
 
 
 def of_training(session: Session, name: str) -> tuple[str, str]:
@@ -102,74 +137,77 @@ def of_training(session: Session, name: str) -> tuple[str, str]:
     return job.algorithm_specification.training_image, follow.finished(job).artifact
 
 
+def kind_of(asked: Hosting) -> str:
+    """`ml.m5.large`, or `serverless`."""
+    return "serverless" if asked.serverless else asked.instance_type
+
+
 def main() -> None:
     """Parses, deploys, prints."""
     parser = options.parser(__doc__)
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--from-training", metavar="NAME", help="a completed training job")
-    what.add_argument("--artifact", metavar="URI", help="a model.tar.gz")
-    parser.add_argument("--name", help="of the endpoint (default: kennel-DATE-TIME-XXXX)")
-    parser.add_argument("--instance-type", default="ml.m5.large", help="(default: ml.m5.large)")
-    parser.add_argument(
-        "--inference-ami", metavar="VERSION", help="InferenceAmiVersion of the host (default: by the instance type)"
-    )
+    hosting_options.add_arguments(parser)
     options.add_run(parser)
     args = parser.parse_args()
-    host = inference_ami.choose(args.instance_type, args.inference_ami)
+    asked = hosting_options.check(args)
+    if not asked.serverless:
+        inference_ami.choose(args.instance_type, args.inference_ami)
     out = console.Console(args.json or args.dry_run)
-    name = args.name or jobs.unique_name("serve")
-    session = open_session(args, dry=args.dry_run and not args.from_training)
+    session = open_session(args, dry=args.dry_run and not hosting_options.asks_the_api(args))
     options.say_notes(out, session)
+    existing = args.update or args.shadow_of or args.end_shadow
+    name = args.name or jobs.unique_name("serve")
+    asked = hosting_options.place(asked, args, session, existing or name)
+    sent = _requests(session, out, args, asked, name)
+    price = session.usd_per_hour(asked.instance_type)
+    if not args.end_shadow:
+        out.say(pricing.of_hosting(price, asked))
+    if args.dry_run:
+        print(jobs.printable(dict(sent)))
+        return
+    if price != 0 and not args.end_shadow:
+        console.confirm("Change the endpoint?" if existing else "Start the endpoint?", args.yes)
+    begin = time.monotonic()
+    if existing:
+        for kind, part in endpoints.change(session, out, existing, sent):
+            out.say(f"deleted, as nothing uses it any more: {kind} {part}")
+    else:
+        endpoints.create(session, out, name, sent)
+    seconds = time.monotonic() - begin
+    answering = existing or name
+    out.say(f"endpoint {answering} {'has changed' if existing else 'is in service'} after {seconds:.0f} s")
+    out.say(f"ask it:    python orchestrate/predict.py {session.flags} --endpoint {answering} PHOTOGRAPH")
+    out.say(f"delete it: python orchestrate/clean.py {session.flags} {answering}")
+    model = next((request for operation, request in sent if operation == "CreateModel"), None)
+    container = model["PrimaryContainer"] if model else {"ModelDataUrl": "", "Image": ""}
+    out.result(asdict(
+        Deployed(answering, container["ModelDataUrl"], container["Image"], kind_of(asked), seconds)
+    ))  # fmt: skip
+    if args.open:
+        from orchestrate import asking, try_page
+
+        try_page.serve(asking.connect(session, answering), out)
+
+
+def _requests(
+    session: Session, out: console.Console, args: argparse.Namespace, asked: Hosting, name: str
+) -> Requests:  # fmt: skip
+    session.require_role()
+    if args.end_shadow:
+        return end_shadow_requests(session, args.end_shadow, name)
+    placed = on_host(out, asked)
+    if args.multi_model:
+        return requests(session, name, session.require_image(), args.multi_model, placed, several=True)
     if args.from_training:
         image, artifact = of_training(session, args.from_training)
         image = args.image or image
     else:
         image, artifact = session.require_image(), args.artifact
-    session.require_role()
-    price = session.usd_per_hour(args.instance_type)
-    out.say(pricing.by_the_hour(price, args.instance_type))
-    if args.dry_run:
-        if host.note:
-            out.say(host.note)
-        print(jobs.printable(dict(requests(session, name, image, artifact, args.instance_type, host))))
-        return
-    if price != 0:
-        console.confirm("Start the endpoint?", args.yes)
-    deployed = deploy(session, out, name, image, artifact, args.instance_type, args.inference_ami)
-    out.say(f"endpoint {deployed.endpoint} is in service after {deployed.seconds:.0f} s")
-    out.say(f"ask it:    python orchestrate/predict.py {session.flags} --endpoint {deployed.endpoint} PHOTOGRAPH")
-    out.say(f"delete it: python orchestrate/clean.py {session.flags} {deployed.endpoint}")
-    out.result(asdict(deployed))
-
-
-def _wait(session: Session, out: console.Console, name: str) -> None:
-    from sagemaker.core.resources import Endpoint
-
-    begin = time.monotonic()
-    endpoint = Endpoint.get(endpoint_name=name, session=session.boto, region=session.region)
-    out.say(f"endpoint {name}: {endpoint.endpoint_status}")
-    with out.progress(f"{name}: {endpoint.endpoint_status}") as show:
-        while endpoint.endpoint_status not in ("InService", "Failed"):
-            time.sleep(session.poll_s)
-            endpoint.refresh()
-            show(f"{name}: {endpoint.endpoint_status}, {time.monotonic() - begin:.0f} s")
-    if endpoint.endpoint_status == "Failed":
-        for line in follow.LogReader(session, f"{ENDPOINT_LOGS}/{name}", f"{jobs.VARIANT}/").read()[-_TAIL:]:
-            out.say(f"  {line}")
-        raise JobFailed(f"endpoint {name} ended Failed: {endpoint.failure_reason}; it was deleted again")
-
-
-def _found(call: Callable[[], object]) -> bool:
-    """False when SageMaker says that there is no such thing."""
-    from botocore.exceptions import ClientError
-
-    try:
-        call()
-    except ClientError as error:
-        if "could not find" in str(error).lower():
-            return False
-        raise
-    return True
+    if args.update:
+        rollout = Rollout(args.rollout, args.step_percent, args.wait_s, tuple(args.alarm))
+        return update_requests(session, args.update, image, artifact, placed, rollout, name)
+    if args.shadow_of:
+        return shadow_requests(session, args.shadow_of, image, artifact, placed, args.shadow_percent, name)
+    return requests(session, name, image, artifact, placed)
 
 
 if __name__ == "__main__":

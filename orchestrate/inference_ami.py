@@ -30,6 +30,8 @@ NEW_ENOUGH = ("g6", "g6e", "g7", "g7e", "p5", "p5e", "p5en", "p6-b200", "p6-b300
 # compatibility libraries before a driver that needs none. `al2023-...-gpu-4-1` (580) is for CUDA 13: AWS's own tests
 # found an image with CUDA 12.9 that does not start on it (aws/deep-learning-containers#6187).
 DRIVER_535_AMI = "al2-ami-sagemaker-inference-gpu-2-1"
+# Of batch transform, with the same driver.
+TRANSFORM_AMI = "al2-ami-sagemaker-batch-gpu-535"
 _NEURON = "its chips need AWS Neuron, and this image computes with CUDA or on a CPU"
 REFUSED = {
     "inf1": _NEURON,
@@ -63,6 +65,15 @@ def choose(instance_type: str, version: str | None = None) -> Host:
     if family in NEW_ENOUGH:
         return Host(None, f"inference AMI: that of ml.{family}, whose NVIDIA driver is new enough for CUDA 12")
     return Host(None, None)
+
+
+def of_transform(instance_type: str) -> str | None:
+    """TransformAmiVersion of a batch transform job on `ml.FAMILY.SIZE`; None for what the family starts with.
+
+    Raises:
+        InputError: the image cannot use such an instance.
+    """
+    return TRANSFORM_AMI if choose(instance_type).ami else None
 
 
 def _given(version: str) -> Host:

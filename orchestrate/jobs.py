@@ -21,8 +21,8 @@ from orchestrate.session import Session
 from orchestrate.storage import join
 
 TAGS = [{"Key": "project", "Value": "kennel"}]
-VARIANT = "AllTraffic"
 VOLUME_GB = 30
+_OF_SCALING = ("RegisterScalableTarget", "PutScalingPolicy")
 _NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")
 
 
@@ -118,38 +118,6 @@ def tuning(
     return request
 
 
-def model(session: Session, name: str, image: str, artifact: str) -> dict[str, Any]:
-    """CreateModel. `artifact`: URI of a model.tar.gz."""
-    return {
-        "ModelName": name,
-        "PrimaryContainer": {"Image": image, "ModelDataUrl": artifact},
-        "ExecutionRoleArn": session.require_role(),
-        "Tags": TAGS,
-    }
-
-
-def endpoint_config(name: str, instance_type: str, inference_ami: str | None) -> dict[str, Any]:
-    """CreateEndpointConfig of one instance with the model of the same name.
-
-    `inference_ami`: InferenceAmiVersion, None for the one that the instance type starts with.
-    """
-    variant: dict[str, Any] = {
-        "VariantName": VARIANT,
-        "ModelName": name,
-        "InitialInstanceCount": 1,
-        "InstanceType": instance_type,
-        "ContainerStartupHealthCheckTimeoutInSeconds": 600,
-    }
-    if inference_ami:
-        variant["InferenceAmiVersion"] = inference_ami
-    return {"EndpointConfigName": name, "ProductionVariants": [variant], "Tags": TAGS}
-
-
-def endpoint(name: str) -> dict[str, Any]:
-    """CreateEndpoint with the configuration of the same name."""
-    return {"EndpointName": name, "EndpointConfigName": name, "Tags": TAGS}
-
-
 def create(session: Session, operation: str, request: Mapping[str, Any]) -> None:
     """Sends one of the requests above, exactly.
 
@@ -158,7 +126,8 @@ def create(session: Session, operation: str, request: Mapping[str, Any]) -> None
     """
     from botocore import xform_name
 
-    getattr(session.client("sagemaker"), xform_name(operation))(**request)
+    service = "application-autoscaling" if operation in _OF_SCALING else "sagemaker"
+    getattr(session.client(service), xform_name(operation))(**request)
 
 
 def printable(request: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ import argparse
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -203,7 +203,7 @@ def _samples(session: Session, data: str, folder: Path) -> dict[str, Path]:
 
 
 def _first(prediction: predict.Prediction) -> predict.Prediction:
-    return predict.Prediction(prediction.photograph, prediction.labels[:1])
+    return replace(prediction, labels=prediction.labels[:1])
 
 
 def _plan(args: argparse.Namespace) -> Plan:
@@ -269,7 +269,7 @@ def _document(outcome: Outcome) -> dict[str, Any]:
         "data": outcome.data,
         "tuning": tuned.document(outcome.tuned),
         "training": train.document(outcome.trained),
-        "predictions": [asdict(p) for p in outcome.predictions],
+        "predictions": predict.document(outcome.predictions),
         "picture": outcome.picture,
         "seconds": outcome.seconds,
     }

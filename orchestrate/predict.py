@@ -1,52 +1,78 @@
 """Asks an endpoint what photographs show.
 
-python orchestrate/predict.py --endpoint NAME PHOTOGRAPH... [--top-k 3] [--picture out.jpg]
+    python orchestrate/predict.py --endpoint NAME PHOTOGRAPH... [--top-k 3] [--picture answers.jpg]
+    python orchestrate/predict.py --endpoint NAME FOLDER --csv answers.csv
+    python orchestrate/predict.py --endpoint NAME https://example.com/dog.jpg --map map.png
+    python orchestrate/predict.py --endpoint NAME --page
+
+A PHOTOGRAPH is a file, a folder, an address or `-` for standard input. --picture draws the answers onto the
+photographs, --map draws where on the one photograph the model found its first answer. --page opens a page on this
+machine onto which photographs are dropped. An asynchronous endpoint is asked by files, which are told.
 """
 
 from __future__ import annotations
 
+import csv
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orchestrate import console, options
-from orchestrate.errors import InputError, JobFailed
+from orchestrate import asking, console, options, photographs
+from orchestrate.asking import Endpoint
+from orchestrate.errors import InputError
 from orchestrate.session import Session, open_session
 
-# botocore's model of InvokeEndpoint; SageMaker refuses larger bodies.
-MOST_BYTES = 6_291_456
-_TYPES = {b"\xff\xd8\xff": "image/jpeg", b"\x89PNG": "image/png"}
-_ANY_TYPE = "application/x-image"
 _BAR = 24
+# Photographs that are drawn into one picture.
+_MOST_DRAWN = 100
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """`labels`: (class, probability), the most probable first."""
+    """`labels`: (class, probability), the most probable first. `data`: the photograph's bytes."""
 
     photograph: str
     labels: tuple[tuple[str, float], ...]
+    data: bytes = field(repr=False, default=b"", compare=False)
 
 
-def predict(session: Session, endpoint: str, photographs: Sequence[Path], top_k: int = 5) -> list[Prediction]:
+def predict(
+    session: Session, endpoint: str, given: Sequence[str | Path], top_k: int = 5, model: str | None = None
+) -> list[Prediction]:
     """One request a photograph.
 
     Raises:
-        InputError: a file cannot be read or sent, or the container says that it is no photograph.
+        InputError: a photograph cannot be read or sent, or the container says that it is none.
         JobFailed: the container failed.
     """
-    # Through boto3: the SDK's Endpoint.invoke sends the same request after an import of three seconds.
-    runtime = session.client("sagemaker-runtime")
-    return [Prediction(str(path), _ask(runtime, endpoint, path, top_k)) for path in photographs]
+    return list(each(asking.connect(session, endpoint, model), photographs.read([str(name) for name in given]), top_k))
+
+
+def each(endpoint: Endpoint, found: Iterable[tuple[str, bytes]], top_k: int) -> Iterator[Prediction]:
+    """As `predict`, one after the other."""
+    for name, data in found:
+        told = json.loads(endpoint.ask(name, data, f"top_k={top_k}"))["predictions"]
+        yield Prediction(name, tuple((p["label"], float(p["probability"])) for p in told), data)
 
 
 def draw(predictions: Sequence[Prediction], target: Path) -> None:
     """The photographs with their labels and probabilities, as one picture."""
     from orchestrate import pictures
 
-    pictures.annotate([(Path(p.photograph).read_bytes(), p.labels) for p in predictions], target)
+    pictures.annotate([(p.data, p.labels) for p in predictions[:_MOST_DRAWN]], target)
+
+
+def write_csv(predictions: Sequence[Prediction], target: Path) -> None:
+    """A row a photograph: `photograph,label,probability,label_2,probability_2,...`."""
+    most = max(len(p.labels) for p in predictions)
+    ranks = ["", *(f"_{n}" for n in range(2, most + 1))]
+    with target.open("w", newline="", encoding="utf-8") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(["photograph", *(f"{column}{rank}" for rank in ranks for column in ("label", "probability"))])
+        for p in predictions:
+            rows.writerow([p.photograph, *(cell for label, share in p.labels for cell in (label, f"{share:.6f}"))])
 
 
 def show(predictions: Sequence[Prediction], out: console.Console) -> None:
@@ -59,53 +85,58 @@ def show(predictions: Sequence[Prediction], out: console.Console) -> None:
             out.say(f"  {label:<{width}}  {bar:<{_BAR}}  {probability:6.1%}")
 
 
+def document(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
+    """What --json prints."""
+    return [{"photograph": p.photograph, "labels": p.labels} for p in predictions]
+
+
 def main() -> None:
     """Parses, asks, prints."""
     parser = options.parser(__doc__)
-    parser.add_argument("photographs", nargs="+", type=Path, metavar="PHOTOGRAPH")
+    parser.add_argument("photographs", nargs="*", metavar="PHOTOGRAPH", help="a file, a folder, an address, or -")
     parser.add_argument("--endpoint", required=True, metavar="NAME")
+    parser.add_argument("--model", metavar="FILE", help="which model of a multi-model endpoint")
     parser.add_argument("--top-k", type=int, default=5, help="labels for each photograph (default: 5)")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw the answers onto the photographs")
+    parser.add_argument(
+        "--map", type=Path, metavar="FILE", help="draw where the first answer was found (one photograph)"
+    )
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="the answers as a table")
+    parser.add_argument("--page", action="store_true", help="open a page on which to try the endpoint")
     parser.add_argument("--json", action="store_true", help="the result as JSON on standard output")
     args = parser.parse_args()
     if args.top_k < 1:
         raise InputError(f"--top-k {args.top_k} must be at least 1")
+    if bool(args.photographs) == args.page:
+        raise InputError("give either photographs or --page")
     out = console.Console(args.json)
-    predictions = predict(open_session(args), args.endpoint, args.photographs, args.top_k)
+    session = open_session(args)
+    endpoint = asking.connect(session, args.endpoint, args.model)
+    if args.page:
+        from orchestrate import try_page
+
+        try_page.serve(endpoint, out)
+        return
+    predictions: list[Prediction] = []
+    with out.progress(f"{args.endpoint}") as progress:
+        for prediction in each(endpoint, photographs.read(args.photographs), args.top_k):
+            predictions.append(prediction)
+            progress(f"{args.endpoint}: {len(predictions)} photographs")
     show(predictions, out)
+    if args.map:
+        if len(predictions) != 1:
+            raise InputError(f"--map draws one photograph, and {len(predictions)} were given")
+        one = predictions[0]
+        args.map.write_bytes(endpoint.ask(one.photograph, one.data, "explain=top", asking.PNG))
+        out.say(f"map: {args.map}")
     if args.picture:
         draw(predictions, args.picture)
-        out.say(f"picture: {args.picture}")
-    out.result([asdict(prediction) for prediction in predictions])
-
-
-def _ask(runtime: Any, endpoint: str, path: Path, top_k: int) -> tuple[tuple[str, float], ...]:
-    if not path.is_file():
-        raise InputError(f"{path}: there is no such file")
-    body = path.read_bytes()
-    if not 0 < len(body) <= MOST_BYTES:
-        raise InputError(f"{path} has {len(body):,} bytes: an endpoint takes 1 to {MOST_BYTES:,}; give a smaller one")
-    try:
-        answer = runtime.invoke_endpoint(
-            EndpointName=endpoint, Body=body, Accept="application/json", CustomAttributes=f"top_k={top_k}",
-            ContentType=next((kind for magic, kind in _TYPES.items() if body.startswith(magic)), _ANY_TYPE),
-        )  # fmt: skip
-    except runtime.exceptions.ModelError as error:
-        status, message = error.response.get("OriginalStatusCode", 0), error.response.get("OriginalMessage", "")
-        why = _sentence(message) or str(error)
-        if 400 <= status < 500:
-            raise InputError(f"{path}: {why}") from None
-        raise JobFailed(f"{path}: the container answered {status}: {why}") from None
-    predictions = json.loads(answer["Body"].read())["predictions"]
-    return tuple((p["label"], float(p["probability"])) for p in predictions)
-
-
-def _sentence(message: str) -> str:
-    """Of the container's `{"error": "..."}`; the message itself when another container answered."""
-    try:
-        return str(json.loads(message)["error"])
-    except (ValueError, KeyError, TypeError):
-        return message
+        more = f" (the first {_MOST_DRAWN} of {len(predictions)})" if len(predictions) > _MOST_DRAWN else ""
+        out.say(f"picture: {args.picture}{more}")
+    if args.csv:
+        write_csv(predictions, args.csv)
+        out.say(f"table: {args.csv}")
+    out.result(document(predictions))
 
 
 if __name__ == "__main__":

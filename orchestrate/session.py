@@ -24,7 +24,7 @@ PLACEHOLDER_ACCOUNT = "000000000000"
 PLACEHOLDER_ROLE = f"arn:aws:iam::{PLACEHOLDER_ACCOUNT}:role/kennel"
 DEFAULT_REGION = "us-east-1"
 _ROLE = re.compile(r"arn:aws[a-z-]*:iam::(\d{12}):role/.+")
-_LOOPBACK_SERVICES = ("sagemaker", "sagemaker-runtime", "logs", "sts")
+_LOOPBACK_SERVICES = ("sagemaker", "sagemaker-runtime", "application-autoscaling", "logs", "sts")
 _CONTAINER_BIN = Path(__file__).resolve().parent.parent / "container_src" / "bin"
 
 

@@ -112,9 +112,10 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(200, {})
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        if body[:3] != bytes([255, 216, 255]) or self.headers["Content-Type"] != "image/jpeg":
+        taken = self.headers["Content-Type"] in ("image/jpeg", "application/x-image")
+        if body[:3] != bytes([255, 216, 255]) or not taken:
             return self.answer(415, {"error": "that is no JPEG"})
-        most = int(self.headers["X-Amzn-SageMaker-Custom-Attributes"].removeprefix("top_k="))
+        most = int((self.headers["X-Amzn-SageMaker-Custom-Attributes"] or "top_k=5").removeprefix("top_k="))
         answers = [{"label": c, "probability": 0.5 / (i + 1)} for i, c in enumerate(model["classes"])]
         self.answer(200, {"predictions": answers[:most]})
 HTTPServer(("127.0.0.1", int(os.environ["SAGEMAKER_BIND_TO_PORT"])), Handler).serve_forever()

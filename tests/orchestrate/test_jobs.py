@@ -12,12 +12,13 @@ from PIL import Image
 
 from local_sagemaker import validation
 from orchestrate import (
+    asking,
     channels,
     clean,
     console,
     deploy,
     follow,
-    inference_ami,
+    hosting,
     jobs,
     predict,
     ranges,
@@ -28,6 +29,7 @@ from orchestrate import (
 )
 from orchestrate.channels import Weights
 from orchestrate.errors import InputError, JobFailed
+from orchestrate.hosting import Hosting
 from orchestrate.search import Search
 from orchestrate.session import Session
 from photographs import CLASSES, jpeg
@@ -77,8 +79,10 @@ def test_what_is_sent_is_what_is_printed(local: Session, inputs: dict[str, str],
     requests = {
         "CreateTrainingJob": training,
         "CreateHyperParameterTuningJob": tuning,
-        "CreateModel": jobs.model(local, name, "process", artifact.as_uri()),
-        "CreateEndpointConfig": jobs.endpoint_config(name, "ml.g5.xlarge", inference_ami.choose("ml.g5.xlarge").ami),
+        "CreateModel": hosting.model(local, name, "process", artifact.as_uri()),
+        "CreateEndpointConfig": hosting.endpoint_config(
+            name, Hosting("ml.g5.xlarge", ami="al2-ami-sagemaker-inference-gpu-2-1")
+        ),
     }
     for operation, request in requests.items():
         validation.check("sagemaker", operation, request)
@@ -189,7 +193,7 @@ def endpoint(local: Session, inputs: dict[str, str], out: console.Console) -> de
     name = jobs.unique_name("train")
     train.train(local, out, name, "process", inputs, {}, MACHINE)
     image, artifact = deploy.of_training(local, name)
-    return deploy.deploy(local, out, jobs.unique_name("serve"), image, artifact, "ml.m5.large")
+    return deploy.deploy(local, out, jobs.unique_name("serve"), image, artifact, Hosting())
 
 
 def test_deploy_predict_and_clean(
@@ -212,7 +216,7 @@ def test_deploy_predict_and_clean(
         with pytest.raises(InputError, match=sentence):
             predict.predict(local, endpoint.endpoint, [path])
     large = tmp_path / "large.jpg"
-    large.write_bytes(bytes(predict.MOST_BYTES + 1))
+    large.write_bytes(bytes(asking.MOST_BYTES + 1))
     with pytest.raises(InputError, match="6,291,457 bytes"):
         predict.predict(local, endpoint.endpoint, [large])
 
@@ -229,7 +233,7 @@ def test_a_failed_endpoint_tells_its_log_and_leaves_nothing(
     done = trained(label_smoothing="0.9")
     name = jobs.unique_name("serve")
     with pytest.raises(JobFailed, match=f"endpoint {name} ended Failed"):
-        deploy.deploy(local, out, name, "process", done.training.artifact, "ml.m5.large")
+        deploy.deploy(local, out, name, "process", done.training.artifact, Hosting())
     assert "this model bites" in capsys.readouterr().err
     assert not [item for item in clean.find(local) if item.name == name]
 
@@ -240,7 +244,7 @@ def test_the_inference_ami_that_is_told_is_the_one_that_is_set(
     def deployed_with(instance_type: str, ami: str | None = None) -> tuple[str | None, str]:
         capsys.readouterr()
         name = jobs.unique_name("serve")
-        deploy.deploy(local, out, name, "process", endpoint.artifact, instance_type, ami)
+        deploy.deploy(local, out, name, "process", endpoint.artifact, Hosting(instance_type, ami=ami))
         config = local.client("sagemaker").describe_endpoint_config(EndpointConfigName=name)
         deploy.undeploy(local, name)
         return config["ProductionVariants"][0].get("InferenceAmiVersion"), capsys.readouterr().err
@@ -253,14 +257,14 @@ def test_the_inference_ami_that_is_told_is_the_one_that_is_set(
     ami, told = deployed_with("ml.g6.xlarge", "al2-ami-sagemaker-inference-gpu-3-1")
     assert ami == "al2-ami-sagemaker-inference-gpu-3-1" and f"inference AMI: {ami}, as was asked for" in told
     with pytest.raises(InputError, match=r"cannot use ml\.inf2\.xlarge: its chips need AWS Neuron"):
-        deploy.deploy(local, out, jobs.unique_name("serve"), "process", endpoint.artifact, "ml.inf2.xlarge")
+        deploy.deploy(local, out, jobs.unique_name("serve"), "process", endpoint.artifact, Hosting("ml.inf2.xlarge"))
 
 
 def test_what_stood_there_before_survives_a_failed_deployment(
     local: Session, endpoint: deploy.Deployed, data: Path, out: console.Console
 ) -> None:
     with pytest.raises(Exception, match="already exist"):
-        deploy.deploy(local, out, endpoint.endpoint, "process", endpoint.artifact, "ml.m5.large")
+        deploy.deploy(local, out, endpoint.endpoint, "process", endpoint.artifact, Hosting())
     predict.predict(local, endpoint.endpoint, [data / "test" / CLASSES[0] / "0.jpg"])
 
 
