@@ -12,62 +12,30 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from pathlib import Path
 
 import torch
-from torch import nn
-from torch.utils.data import DataLoader
-from torchvision import datasets, models, transforms
 
-Batches = DataLoader[tuple[torch.Tensor, torch.Tensor]]
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-
-def loaders(data: Path, image_size: int, batch_size: int) -> tuple[Batches, Batches, int]:
-    transform = transforms.Compose([
-        transforms.Resize(round(image_size * 8 / 7)),
-        transforms.CenterCrop(image_size),
-        transforms.ToTensor(),
-        transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    ])  # fmt: skip
-    train = datasets.ImageFolder(str(data / "train"), transform)
-    valid = datasets.ImageFolder(str(data / "valid"), transform)
-    return (DataLoader(train, batch_size, shuffle=True), DataLoader(valid, batch_size), len(train.classes))
-
-
-def network(weights: Path | None, classes: int) -> nn.Module:
-    model: nn.Module = models.resnet18()
-    if weights:
-        state = torch.load(weights, map_location="cpu", weights_only=True)
-        model.load_state_dict({k: v for k, v in state.items() if not k.startswith("fc.")}, strict=False)
-    for parameter in model.parameters():
-        parameter.requires_grad = False
-    model.fc = nn.Linear(512, classes)
-    return model
+from benchmarks.baselines import usual_training as usual
 
 
 def train(data: Path, weights: Path | None, image_size: int, trial: dict[str, str]) -> float:
     """One trial; the last epoch's accuracy on `valid`, which is what the notebooks' regular expressions read."""
     torch.manual_seed(0)
-    batches, valid, classes = loaders(data, image_size, int(trial["batch-size"]))
-    model = network(weights, classes)
-    criterion = nn.CrossEntropyLoss()
-    optimizer = torch.optim.Adam(model.get_submodule("fc").parameters(), lr=float(trial["learning-rate"]))
+    size = int(trial["batch-size"])
+    batches = usual.loader(data / "train", image_size, size, shuffle=True)
+    valid = usual.loader(data / "valid", image_size, size)
+    classes = sum(1 for folder in (data / "train").iterdir() if folder.is_dir())
+    model = usual.network("resnet18", weights, classes, frozen=True)
+    adam = usual.optimizer(model, float(trial["learning-rate"]))
     accuracy = 0.0
     for _ in range(int(trial["epochs"])):
-        model.train()
-        for inputs, labels in batches:
-            optimizer.zero_grad()
-            loss = criterion(model(inputs), labels)
-            loss.backward()
-            optimizer.step()
-        model.eval()
-        right = total = 0
-        with torch.no_grad():
-            for inputs, labels in valid:
-                right += int((model(inputs).argmax(1) == labels).sum())
-                total += len(labels)
-        accuracy = right / total
+        usual.epoch(model, batches, adam)
+        accuracy = usual.accuracy(model, valid)
     return accuracy
 
 
