@@ -79,11 +79,45 @@ class Config:
     )
     image_size: int = _hyperparameter(224, "side of the square that the network sees, in pixels", 32, 1024)
     epochs: int = _hyperparameter(5, "passes over the training split", 1, 1000)
-    batch_size: int = _hyperparameter(64, "photographs in one optimizer step", 2, 4096)
+    batch_size: int = _hyperparameter(64, "photographs in one optimizer step, of all processes together", 2, 4096)
+    base_batch_size: int = _hyperparameter(
+        0,
+        "the batch size that learning-rate is meant for: with another batch-size it is scaled in proportion; 0 takes "
+        "it as it is",
+        0,
+        4096,
+    )
     learning_rate: float = _hyperparameter(0.003, "peak learning rate; decays to zero along a cosine", 1e-7, 10.0)
     optimizer: str = _hyperparameter("adamw", "update rule", choices=("adamw", "sgd"))
     weight_decay: float = _hyperparameter(0.01, "decoupled (adamw) or L2 (sgd) weight decay", 0.0, 1.0)
     label_smoothing: float = _hyperparameter(0.0, "share of the target spread over all classes", 0.0, 0.9)
+    class_weights: str = _hyperparameter(
+        "none",
+        "weights of the classes in the loss: `balanced` are inverse to their numbers of training photographs",
+        choices=("none", "balanced"),
+    )
+    warmup_epochs: float = _hyperparameter(
+        0.0, "epochs, or parts of one, in which the learning rate rises to its peak", 0.0, 100.0
+    )
+    backbone_learning_rate_factor: float = _hyperparameter(
+        1.0, "the backbone's learning rate over the head's, where the backbone is trained", 0.0, 10.0
+    )
+    ema_decay: float = _hyperparameter(
+        0.0,
+        "decay of an exponential moving average of the weights, which is then what is evaluated and kept; 0 keeps the "
+        "weights themselves",
+        0.0,
+        0.99999,
+    )
+    mixup_alpha: float = _hyperparameter(
+        0.0,
+        "mixes each photograph, or its features, with another one by shares of Beta(alpha, alpha); 0 is off",
+        0.0,
+        10.0,
+    )
+    cutmix_alpha: float = _hyperparameter(
+        0.0, "pastes a part of another photograph into each, by shares of Beta(alpha, alpha); 0 is off", 0.0, 10.0
+    )
     augment: bool = _hyperparameter(False, "random crops and mirrored photographs in training")
     views: int = _hyperparameter(
         0,
@@ -95,6 +129,10 @@ class Config:
     seed: int = _hyperparameter(0, "seed of every random choice", 0, 2**31 - 1)
     early_stopping_patience: int = _hyperparameter(
         0, "stop after this many epochs without a better valid:accuracy; 0 never stops", 0, 1000
+    )
+    compile: bool = _hyperparameter(False, "compile the network (torch.compile); needs a compiler in the image")
+    processes: int = _hyperparameter(
+        0, "processes that train together on each instance; 0 is one for each GPU, and one on a CPU", 0, 64
     )
     workers: int = _hyperparameter(-1, "threads that decode photographs; -1 chooses by the CPUs at hand", -1, 64)
     max_bad_images: int = _hyperparameter(
@@ -157,6 +195,11 @@ class Config:
         """Whether the backbone is in that epoch, counted from 1."""
         until = self.freeze_backbone.rpartition("-")[2]
         return epoch <= int(until) if until.isdigit() else self.head_only
+
+    @property
+    def peak_learning_rate(self) -> float:
+        """In proportion to the batch (Goyal et al., "Accurate, Large Minibatch SGD", 2017), where that is asked for."""
+        return self.learning_rate * (self.batch_size / self.base_batch_size if self.base_batch_size else 1)
 
     @property
     def stored_views(self) -> int:

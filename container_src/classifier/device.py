@@ -21,6 +21,7 @@ Task = Literal["train", "serve"]
 # Number formats, as torch names them. A server on a CPU answers in the precision in which its model was judged.
 GPU_SERVING, CPU_SERVING = "float16", "float32"
 _AMPERE = 8  # the first with instructions for bfloat16
+_VOLTA = 7  # the first whose float16 is faster than its float32, as its matrix units have it
 _HIDE = "CUDA_VISIBLE_DEVICES=-1 computes on the CPU"
 
 
@@ -66,16 +67,19 @@ class Device:
     """what the log says of all this"""
 
 
-def find(task: Task) -> Device:
-    """The device of this container.
+def find(task: Task, every_gpu: bool = False) -> Device:
+    """The device of this container. `every_gpu`: a training uses all of them.
 
     Raises:
         InputError: there is a GPU, and its driver is too old for this torch, or does not start.
     """
-    return choose(task, driver.read(), installed(), driver.device_files(), os.environ.get("CUDA_VISIBLE_DEVICES"))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return choose(task, driver.read(), installed(), driver.device_files(), visible, every_gpu)
 
 
-def choose(task: Task, found: Driver | None, wheel: Wheel, files: list[Path], visible: str | None) -> Device:
+def choose(
+    task: Task, found: Driver | None, wheel: Wheel, files: list[Path], visible: str | None, every_gpu: bool = False
+) -> Device:
     """`find`, from what was found. `files`: the GPUs' device files; `visible`: CUDA_VISIBLE_DEVICES, None if unset.
 
     Raises:
@@ -83,13 +87,13 @@ def choose(task: Task, found: Driver | None, wheel: Wheel, files: list[Path], vi
     """
     without = _why_not(task, found, wheel, files, visible)
     if found is None or without:
-        number_format = CPU_SERVING if task == "serve" else _training_format(machine.has_bfloat16())
+        number_format = CPU_SERVING if task == "serve" else ("bfloat16" if machine.has_bfloat16() else "float32")
         return Device((), number_format, f"device: {machine.cpus()} CPUs, {without}; {wheel}; {number_format}")
     first = found.gpus[0]
-    number_format = GPU_SERVING if task == "serve" else _training_format(first.capability >= _AMPERE)
-    several = len(found.gpus) > 1
-    name = f"{len(found.gpus)} x {first.name}" if several and task == "serve" else first.name
-    of = f" (the first of {len(found.gpus)})" if several and task == "train" else ""
+    number_format = GPU_SERVING if task == "serve" else _gpu_training_format(first)
+    several, every = len(found.gpus) > 1, every_gpu or task == "serve"
+    name = f"{len(found.gpus)} x {first.name}" if several and every else first.name
+    of = f" (the first of {len(found.gpus)})" if several and not every else ""
     memory = f"{first.memory_bytes / 2**30:.1f} GiB"
     return Device(found.gpus, number_format, f"device: {name}, {memory}{of}; driver {found}, {wheel}; {number_format}")
 
@@ -103,8 +107,10 @@ def installed() -> Wheel:
     return Wheel(str(told["__version__"]).partition("+")[0], (int(major), int(minor)) if major else None)
 
 
-def _training_format(has_bfloat16: bool) -> str:
-    return "bfloat16" if has_bfloat16 else "float32"
+def _gpu_training_format(gpu: Gpu) -> str:
+    if gpu.capability >= _AMPERE:
+        return "bfloat16"
+    return "float16" if gpu.capability >= _VOLTA else "float32"
 
 
 def _why_not(task: Task, found: Driver | None, wheel: Wheel, files: list[Path], visible: str | None) -> str | None:

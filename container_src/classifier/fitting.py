@@ -17,10 +17,12 @@ from safetensors import SafetensorError
 from classifier import artifact, metrics, training
 from classifier.checkpoint import Checkpoints
 from classifier.config import Config
+from classifier.distributed import ALONE, Ranks
 from classifier.errors import InputError
 from classifier.evaluation import Evaluation, evaluate
 from classifier.job import Job
 from classifier.log import say
+from classifier.loss import criterion
 from classifier.material import Material
 from classifier.precision import Precision, threads
 from classifier.search_space import NOT_VARIED
@@ -49,11 +51,6 @@ class Delivered:
     judged: Evaluation
 
 
-def criterion(config: Config) -> torch.nn.Module:
-    """What training lowers."""
-    return torch.nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
-
-
 def versions() -> dict[str, str]:
     """Of what trains."""
     return {"python": platform.python_version()} | {
@@ -61,7 +58,7 @@ def versions() -> dict[str, str]:
     }
 
 
-def identity(config: Config, material: Material) -> dict[str, str]:
+def identity(config: Config, material: Material, ranks: Ranks = ALONE) -> dict[str, str]:
     """What the weights that a training ends with depend on, by name: only then may it go on from a checkpoint.
 
     All hyperparameters but those that no trial varies; `epochs` too, for the learning rate's cosine depends on it.
@@ -72,6 +69,7 @@ def identity(config: Config, material: Material) -> dict[str, str]:
         "first weights": material.weights or "random",
         "trained on": "features" if material.frozen else "photographs",
         "steps in an epoch": str(len(material.training)),
+        "processes": str(ranks.world),
         "torch": version("torch"),
     }
 
@@ -83,12 +81,14 @@ def fit(
     observers: Sequence[training.Observer] = (),
     should_stop: Callable[[], bool] = lambda: False,
     checkpoints: Checkpoints | None = None,
+    ranks: Ranks = ALONE,
 ) -> Fitted:
     """Trains the material's network. Raises InputError as `training.train` does."""
     with _threads(material, precision):
         outcome = training.train(
             material.network, config, material.training, material.held_out["valid"], material.prepare,
-            criterion(config), precision, observers, should_stop, checkpoints,
+            criterion(config, material.counts).to(precision.device), precision, observers, should_stop, checkpoints,
+            ranks,
         )  # fmt: skip
     kept = outcome.kept
     return Fitted(
@@ -103,8 +103,10 @@ def deliver(
     fitted: Fitted,
     precision: Precision,
     span: Callable[[str], contextlib.AbstractContextManager[None]] = lambda name: contextlib.nullcontext(),
+    ranks: Ranks = ALONE,
 ) -> Delivered:
     """Logs the kept epoch's metrics, evaluates on `test` unless the job is being stopped, and writes the artifact.
+    Of several `ranks` all evaluate, and the first writes.
 
     `span`: within what it gives for them happen the `evaluation` and the `checkpoint`, which is the artifact.
 
@@ -115,11 +117,13 @@ def deliver(
     say(f"kept epoch {fitted.kept} of {fitted.epochs}: {metrics.line(fitted.metrics)}")
     net = material.network
     net.load_state_dict(fitted.state)
-    split = "test" if "test" in material.held_out and not job.stop.is_set() else "valid"
+    (stopped,) = ranks.any(job.stop.is_set())
+    split = "test" if "test" in material.held_out and not stopped else "valid"
     judged = fitted.valid if split == "valid" else None
     if judged is None:
         with span("evaluation"), _threads(material, precision):
-            judged = evaluate(net, material.held_out[split], criterion(config), material.prepare, precision)
+            loss = criterion(config, material.counts).to(precision.device)
+            judged = evaluate(net, material.held_out[split], loss, material.prepare, precision, ranks)
     measured = dict(fitted.metrics)
     if split == "test":
         measured |= {"test:loss": judged.loss, "test:accuracy": judged.accuracy}
@@ -135,7 +139,10 @@ def deliver(
         "dataset": {"fingerprint": material.fingerprint, **material.sizes},
         "versions": versions(),
         "hardware": f"{precision}, {os.cpu_count()} CPUs",
+        "processes": ranks.world,
     }
+    if not ranks.first:
+        return Delivered(measured, provenance, split, judged)
     try:
         with span("checkpoint"):
             artifact.write(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Literal
 
@@ -9,16 +10,23 @@ from classifier import metrics
 from classifier.steps import Step
 from classifier.training import Epoch, Observer
 
+# As torchrun numbers the processes of a training.
+_RANK = int(os.environ.get("RANK", "0"))
+
 
 class Log(Observer):
     """Prints one line an epoch of `epochs`, each after `prefix`.
 
     With `steps`, the number of them in an epoch, also how far a long epoch has come: not before `patience_s` after the
-    last line. Only then is a loss read, for which the host waits on a GPU.
+    last line. Only then is a loss read, for which the host waits on a GPU. It is of the part of a batch that the first
+    of several `processes` has.
     """
 
-    def __init__(self, epochs: int, prefix: str = "", steps: int = 0, patience_s: float = 10.0) -> None:
+    def __init__(
+        self, epochs: int, prefix: str = "", steps: int = 0, patience_s: float = 10.0, processes: int = 1
+    ) -> None:
         self.epochs, self.prefix, self.steps, self.patience_s = epochs, prefix, steps, patience_s
+        self._processes = processes
         self._since = time.monotonic()
         self._images = 0
 
@@ -27,7 +35,7 @@ class Log(Observer):
             self._begin()
 
     def on_step(self, step: Step) -> None:
-        self._images += step.images
+        self._images += step.images * self._processes
         elapsed = time.monotonic() - self._since
         if self.steps and elapsed >= self.patience_s:
             number = (step.number - 1) % self.steps + 1
@@ -45,5 +53,16 @@ class Log(Observer):
 
 
 def say(text: str) -> None:
-    """One line, at once: whoever follows the job reads it through a pipe."""
-    print(text, flush=True)
+    """One line, at once: whoever follows the job reads it through a pipe. Of several processes the first speaks."""
+    if _RANK == 0:
+        _write(text)
+
+
+def say_each(text: str) -> None:
+    """The same, of what each process knows by itself."""
+    _write(f"process {_RANK}: {text}" if _RANK else text)
+
+
+def _write(line: str) -> None:
+    # torchrun has Python write without a buffer, and each write may be a line of its own to who reads it.
+    print(line + "\n", end="", flush=True)

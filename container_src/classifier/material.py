@@ -20,7 +20,7 @@ from classifier.config import Config
 from classifier.errors import InputError
 from classifier.features import FeatureBatches, Features, check, read
 from classifier.job import Job
-from classifier.log import say
+from classifier.log import say, say_each
 from classifier.precision import Precision
 from classifier.preprocessing import Preprocessing
 from classifier.shuffling import EVERYTHING, Share
@@ -38,10 +38,10 @@ _FREEZING = {"true": "frozen", "false": "trained"}
 class Material:
     """The two ways differ in what is here, and in nothing after it.
 
-    `sizes`: split -> photographs. `weights`: the file name of the pretrained weights. `network`: with its first
-    weights, on the device. `prepare`: of a batch's inputs, what the network takes. `frozen`: the weights of the model
-    that `network` lacks. `photographs`: split -> its photographs, in the order of `held_out`; empty where there are
-    features instead.
+    `sizes`: split -> photographs. `counts`: training photographs of each class. `weights`: the file name of the
+    pretrained weights. `network`: with its first weights, on the device. `prepare`: of a batch's inputs, what the
+    network takes. `frozen`: the weights of the model that `network` lacks. `photographs`: split -> its photographs, in
+    the order of `held_out`; empty where there are features instead.
     """
 
     classes: tuple[str, ...]
@@ -55,6 +55,7 @@ class Material:
     prepare: Callable[[torch.Tensor], torch.Tensor]
     frozen: Mapping[str, torch.Tensor]
     line: str
+    counts: Sequence[int]
     photographs: Mapping[str, Split] = field(default_factory=dict)
 
     def photograph(self, split: str, index: int) -> Photograph | None:
@@ -89,7 +90,7 @@ def of_photographs(
     preprocessing = Preprocessing.for_size(config.image_size)
     net, weights = first_network(config, len(splits["train"].classes), directories)
     workers, device = choose_workers(config.workers), precision.device
-    bad = data.BadImages(config.max_bad_images, say)
+    bad = data.BadImages(config.max_bad_images, say_each)
     training = data.Photographs(splits["train"], preprocessing, config.augment, config.seed, config.views, bad, device)
     return Material(
         splits["train"].classes, preprocessing, {name: len(split) for name, split in splits.items()}, fingerprint,
@@ -105,6 +106,7 @@ def of_photographs(
         frozen={},
         line=f"backbone {_FREEZING.get(config.freeze_backbone, 'trained later')}, weights {weights or 'random'}; "
         f"{precision}, {workers} data workers",
+        counts=_counts(torch.tensor(splits["train"].labels)),
         photographs={name: split for name, split in splits.items() if name != "train"},
     )  # fmt: skip
 
@@ -116,9 +118,12 @@ def of_features(
 
     Raises:
         InputError: the features were made of other data, by another backbone, or from other pictures than `config`
-            asks for.
+            asks for; or CutMix is asked for.
     """
     check(config, features.key, directories)
+    if config.cutmix_alpha:
+        raise InputError("cutmix-alpha cuts photographs, and this training has a frozen backbone's features alone: "
+                         "leave it out for mixup-alpha, or train the backbone as well")  # fmt: skip
     splits = {name: split.to(precision.device) for name, split in features.splits.items()}
     return Material(
         features.classes, features.key.preprocessing, {name: len(split) for name, split in splits.items()},
@@ -133,7 +138,12 @@ def of_features(
         frozen=features.backbone,
         line=f"features of the frozen backbone, {features.key.views} a training photograph, "
         f"weights {features.key.weights or 'random'}; {precision}",
+        counts=_counts(splits["train"].labels),
     )  # fmt: skip
+
+
+def _counts(labels: torch.Tensor) -> list[int]:
+    return torch.bincount(labels).tolist()  # type: ignore[no-any-return]
 
 
 def read_features(channel: Path) -> Features:

@@ -124,7 +124,12 @@ def load_pretrained(network: torch.nn.Module, path: Path) -> None:
         )
 
 
-def freeze_backbone(network: torch.nn.Module) -> None:
-    """Leaves gradients to the head only."""
+def is_head(name: str) -> bool:
+    """Whether a parameter of that name belongs to the head."""
+    return name.startswith(HEAD + ".")
+
+
+def freeze_backbone(network: torch.nn.Module, frozen: bool = True) -> None:
+    """Leaves gradients to the head only; or, not `frozen`, to every parameter again."""
     for name, parameter in network.named_parameters():
-        parameter.requires_grad = name.startswith(HEAD + ".")
+        parameter.requires_grad = not frozen or is_head(name)

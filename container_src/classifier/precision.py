@@ -30,16 +30,18 @@ class Precision:
         return f"{name}, {'float32' if self.half is None else str(self.half).removeprefix('torch.')}"
 
 
-def choose(found: Device) -> Precision:
-    """The first GPU if there is one, else the CPU, with the number format that was found to be right for it.
+def choose(found: Device, watched: bool = False, index: int = 0) -> Precision:
+    """GPU number `index` if there is one, else the CPU, with the number format that was found to be right for it.
 
-    bfloat16 has float32's range, so that no loss scaling is needed; older GPUs (before Ampere) stay at float32.
+    bfloat16 has float32's range, so that no loss scaling is needed; float16, of GPUs before Ampere, has not. The scale
+    would be on every gradient that is recorded, so that a training that is `watched` stays at float32 there.
 
     Raises:
         InputError: torch cannot use the GPU that the driver offers.
     """
-    half = None if found.number_format == "float32" else getattr(torch, found.number_format)
-    return Precision(gpu() if found.gpus else torch.device("cpu"), half)
+    number_format = "float32" if watched and found.number_format == "float16" else found.number_format
+    half = None if number_format == "float32" else getattr(torch, number_format)
+    return Precision(gpu(index) if found.gpus else torch.device("cpu"), half)
 
 
 def gpu(index: int = 0) -> torch.device:

@@ -17,8 +17,8 @@ OBJECTIVES = {"valid:accuracy": True, "valid:loss": False}
 OF_THE_JOB = ("mode", "search", "data-fingerprint")
 # What the job does, and not what a trial is.
 NOT_VARIED = (
-    *OF_THE_JOB, "debug", "save-interval", "collections", "rules", "stop-on", "workers", "max-bad-images",
-    "checkpoint-steps", "checkpoint-minutes",
+    *OF_THE_JOB, "debug", "save-interval", "collections", "rules", "stop-on", "workers", "processes",
+    "max-bad-images", "checkpoint-steps", "checkpoint-minutes",
 )  # fmt: skip
 
 

@@ -129,8 +129,16 @@ def numbers(outcome: training.Outcome) -> list[tuple[float, ...]]:
         {"optimizer": "sgd", "views": 2, "workers": 1},
         {"freeze_backbone": "true", "augment": False},
         {"epochs": 20, "early_stopping_patience": 2, "learning_rate": 0.2},
+        {
+            "ema_decay": 0.9,
+            "mixup_alpha": 0.4,
+            "cutmix_alpha": 1.0,
+            "warmup_epochs": 1.5,
+            "freeze_backbone": "until-epoch-2",
+            "backbone_learning_rate_factor": 0.3,
+        },
     ],
-    ids=["adamw", "sgd, workers", "frozen", "early stopping"],
+    ids=["adamw", "sgd, workers", "frozen", "early stopping", "averaged, mixed, warmed up, unfrozen on the way"],
 )
 def test_stopped_anywhere_it_ends_with_the_same_weights(runs: Runs, changes: dict[str, Any]) -> None:
     """At the first step, in the middle of an epoch, at the end of one, after the best one."""

@@ -233,7 +233,7 @@ def test_serve_does_not_turn_to_the_cpu_when_the_gpu_cannot_be_used(
         ("serve", (A10G, A10G), "device: 2 x NVIDIA A10G, 22.5 GiB; driver 535.183.01 (CUDA 12.2), "
                                 "torch 2.10.0 with CUDA 12.8; float16"),
         ("train", (T4,), "device: Tesla T4, 14.8 GiB; driver 535.183.01 (CUDA 12.2), "
-                         "torch 2.10.0 with CUDA 12.8; float32"),
+                         "torch 2.10.0 with CUDA 12.8; float16"),
     ],
 )  # fmt: skip
 def test_several_gpus_and_older_ones(task: device.Task, found: tuple[Gpu, ...], expected: str) -> None:

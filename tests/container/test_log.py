@@ -7,8 +7,8 @@ import torch
 
 from classifier import metrics
 from classifier.config import Config
-from classifier.fitting import criterion
 from classifier.log import Log
+from classifier.loss import criterion
 from classifier.precision import Precision
 from classifier.training import train
 

@@ -20,7 +20,7 @@ import json, sys, time
 from pathlib import Path
 import torch, torch.distributed as distributed
 from classifier.config import Config
-from classifier.fitting import criterion
+from classifier.loss import criterion
 from classifier.precision import Precision
 from classifier.training import train
 from classifier.watch import merge

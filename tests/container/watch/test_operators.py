@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from classifier.config import Config
-from classifier.fitting import criterion
+from classifier.loss import criterion
 from classifier.precision import Precision
 from classifier.steps import Step
 from classifier.training import Observer, train

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from classifier.config import Config
-from classifier.fitting import criterion
+from classifier.loss import criterion
 from classifier.precision import Precision
 from classifier.training import train
 from classifier.watch.thinned import Thinned
