@@ -29,16 +29,16 @@ def test_measures_tiny_epochs_of_both_ways(tmp_path: Path) -> None:
         compared = not row[1].startswith("the usual way")
         assert all(bool(re.fullmatch(RATIO, cell)) == compared for cell in row[4:6]), row
     assert sum(bool(re.fullmatch(RATIO, row[-1])) for row in rows) == 8  # the input: sizes, ways and cores
-    assert [row for row in rows if row[0] == "24"][0][1].endswith(" s")
+    assert next(row for row in rows if row[0] == "24")[1].endswith(" s")
 
 
 def test_the_usual_way_learns(tmp_path: Path) -> None:
     """A baseline that does not learn would be no baseline."""
     data = data_set(tmp_path, {"train": 12, "valid": 6})
     program = [sys.executable, ROOT / "benchmarks" / "baselines" / "usual_training.py"]
-    options = "--weights none --fine-tune --image-size 32 --batch-size 8 --learning-rate 0.001 --epochs 8".split()
-    done = subprocess.run([*program, "--data", data, *options], capture_output=True, text=True, timeout=900)
+    options = "--weights none --fine-tune --image-size 32 --batch-size 8 --learning-rate 0.001 --epochs 6"
+    done = subprocess.run([*program, "--data", data, *options.split()], capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     told = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(told) == 8 and told[-1]["train:loss"] < told[0]["train:loss"]
+    assert len(told) == 6 and min(line["train:loss"] for line in told) < told[0]["train:loss"] / 2
     assert max(line["valid:accuracy"] for line in told) > 1.5 / len(CLASSES)
