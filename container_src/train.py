@@ -18,12 +18,14 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import launching
 from classifier import device, rule_settings, search_space
 from classifier.config import Config
 from classifier.errors import InputError
 from classifier.job import Job
 
 if TYPE_CHECKING:
+    from classifier.distributed import Ranks
     from classifier.precision import Precision
     from classifier.training import Observer
 
@@ -58,33 +60,10 @@ def main() -> None:
         sagemaker_training.errors.ClientError: bad input; sagemaker-training writes its message to
             /opt/ml/output/failure and exits 1. (A SystemExit would be reported as success.)
     """
-    from sagemaker_training import environment, errors, logging_config
+    from sagemaker_training import errors
 
-    # It tells of each string among the hyperparameters that it is no JSON; its errors are worth reading.
-    logging_config.get_logger().setLevel(logging.WARNING)
-    env = environment.Environment()
     try:
-        run(
-            # It decodes what looks like JSON, as the text of mode=search does.
-            Config.parse({k: json.dumps(v) if isinstance(v, dict) else v for k, v in env.hyperparameters.items()}),
-            Job(
-                name=env.job_name or "local",
-                channels={name: Path(path) for name, path in env.channel_input_dirs.items()},
-                model_dir=Path(env.model_dir),
-                output_dir=Path(env.output_data_dir),
-                checkpoints=Path(environment.base_dir) / "checkpoints",
-                hook_file=Path(env.input_config_dir) / "debughookconfig.json",
-                weights=BAKED_WEIGHTS,
-                stop=_stop,
-                rank=env.hosts.index(env.current_host),
-                hosts=len(env.hosts),
-                divided=frozenset(
-                    name
-                    for name, channel in env.input_data_config.items()
-                    if channel.get("S3DistributionType") == "ShardedByS3Key"
-                ),
-            ),
-        )
+        run(*asked(_stop))
     except InputError as error:
         _failure[0] = str(error)
         raise errors.ClientError(str(error)) from None
@@ -92,6 +71,34 @@ def main() -> None:
         _failure[0] = f"{type(error).__name__}: {error}"
         raise
     _failure.clear()
+
+
+def asked(stop: threading.Event) -> tuple[Config, Job]:
+    """What the platform's files ask for. Raises InputError: a hyperparameter is wrong."""
+    from sagemaker_training import environment, logging_config
+
+    # It tells of each string among the hyperparameters that it is no JSON; its errors are worth reading.
+    logging_config.get_logger().setLevel(logging.WARNING)
+    env = environment.Environment()
+    # It decodes what looks like JSON, as the text of mode=search does.
+    config = Config.parse({k: json.dumps(v) if isinstance(v, dict) else v for k, v in env.hyperparameters.items()})
+    return config, Job(
+        name=env.job_name or "local",
+        channels={name: Path(path) for name, path in env.channel_input_dirs.items()},
+        model_dir=Path(env.model_dir),
+        output_dir=Path(env.output_data_dir),
+        checkpoints=Path(environment.base_dir) / "checkpoints",
+        hook_file=Path(env.input_config_dir) / "debughookconfig.json",
+        weights=BAKED_WEIGHTS,
+        stop=stop,
+        rank=env.hosts.index(env.current_host),
+        hosts=len(env.hosts),
+        divided=frozenset(
+            name
+            for name, channel in env.input_data_config.items()
+            if channel.get("S3DistributionType") == "ShardedByS3Key"
+        ),
+    )
 
 
 def run(config: Config, job: Job) -> None:
@@ -106,23 +113,35 @@ def run(config: Config, job: Job) -> None:
                          f"set freeze-backbone=true")  # fmt: skip
     if "features" not in job.channels or config.mode == "embed":
         job.need("train", "valid")
-    if config.mode == "embed" and job.hosts > 1 and job.divided:
-        raise InputError(f"the channel `{min(job.divided)}` is divided among the hosts (ShardedByS3Key), and embed "
-                         f"divides the work itself: give it FullyReplicated")  # fmt: skip
+    if config.mode != "search" and job.hosts > 1 and job.divided:
+        raise InputError(f"the channel `{min(job.divided)}` is divided among the hosts (ShardedByS3Key), and "
+                         f"{config.mode} divides the work itself: give it FullyReplicated")  # fmt: skip
+    if config.mode == "search" and job.hosts > 1:
+        raise InputError(f"mode=search runs on one instance, and the job has {job.hosts}: set InstanceCount to 1")
+    if config.mode != "train" and config.processes > 1:
+        raise InputError(f"processes={config.processes} is for one training, which mode={config.mode} is not: leave it "
+                         f"out")  # fmt: skip
     if config.debug and config.mode != "train":
         raise InputError(f"debug=true records one training, which mode={config.mode} is not: set mode=train")
+    if config.compile and is_watched(config, job):
+        raise InputError("debug=true records by hooks, which compile=true would compile away: set one of them to false")
     rule_settings.parse(config.rules, config.stop_on)
     rule_settings.collections(config.collections)
-    if config.stop_on and not _watched(config, job):
+    if config.stop_on and not is_watched(config, job):
         raise InputError("stop-on ends a job that its rules watch, which debug=false has none of: set debug=true, or "
                          "leave stop-on out")  # fmt: skip
     space = search_space.parse(config) if config.mode == "search" else None
-    found = device.find("train")
+    found = device.find("train", every_gpu=config.mode == "train" and config.processes != 1)
     print(found.line, flush=True)
+    count = launching.processes(config, found, "features" in job.channels) if config.mode == "train" else 1
+    if config.mode == "train" and count * job.hosts > 1:
+        print(f"processes: {count} on each of {job.hosts} hosts, on {'GPUs' if found.gpus else 'CPUs'}", flush=True)
+        launching.launch(count, job.stop)
+        return
     # After the cheap checks: torch takes seconds to import.
     from classifier import precision
 
-    compute = precision.choose(found)
+    compute = precision.choose(found, is_watched(config, job))
     if space:
         from classifier import search
 
@@ -143,40 +162,46 @@ def embed(config: Config, job: Job, compute: Precision) -> None:
             shutil.copyfile(path, job.model_dir / path.name)
 
 
-def train(config: Config, job: Job, compute: Precision) -> None:
-    """Trains, evaluates and writes the artifact; with `debug` (or a hook file) it is watched, and leaves a report."""
-    from classifier import fitting, machine, material
+def train(config: Config, job: Job, compute: Precision, ranks: Ranks | None = None) -> None:
+    """Trains, evaluates and writes the artifact; with `debug` (or a hook file) it is watched, and leaves a report.
+
+    Of several `ranks` all must call this; the first speaks, and writes what is written.
+    """
+    from classifier import distributed, fitting, machine, material
     from classifier.checkpoint import Checkpoints
     from classifier.log import Log, say
 
+    ranks = ranks or distributed.ALONE
     _check_writable(job.model_dir)
     recorder = None
-    if _watched(config, job):
+    if is_watched(config, job):
         import psutil
 
         from classifier.watch.recorder import Recorder
 
         recorder = Recorder(config, job, compute.device, psutil.Process().create_time(), say)
     with recorder or contextlib.nullcontext():
-        given = material.open(config, job, compute)
+        given = material.open(config, job, compute, ranks.share)
         say(f"data: {', '.join(f'{n} {name}' for name, n in given.sizes.items())} photographs of "
             f"{len(given.classes)} classes")  # fmt: skip
         say(f"network: {config.model}, {given.line}")
         span = recorder.timeline.span if recorder else lambda name: contextlib.nullcontext()
         checkpoints = None
-        if job.checkpoints.is_dir():  # there is none where the platform keeps nothing of it
+        if job.checkpoints.is_dir() and ranks.first:  # there is none where the platform keeps nothing of it
             checkpoints = Checkpoints(
-                job.checkpoints / "training", fitting.identity(config, given), config.checkpoint_steps,
+                job.checkpoints / "training", fitting.identity(config, given, ranks), config.checkpoint_steps,
                 config.checkpoint_minutes, say, span,
             )  # fmt: skip
-        observers: list[Observer] = [Log(config.epochs, steps=len(given.training))]
+        observers: list[Observer] = []
+        if ranks.first:
+            observers.append(Log(config.epochs, steps=len(given.training), processes=ranks.world))
         should_stop = job.stop.is_set
         if recorder:
             recorder.know(given, fitting.versions(), {"device": str(compute), "cpus": machine.cpus()})
             observers += recorder.observers
             should_stop = lambda: job.stop.is_set() or recorder.should_stop()  # noqa: E731
-        fitted = fitting.fit(config, given, compute, observers, should_stop, checkpoints)
-        delivered = fitting.deliver(job, config, given, fitted, compute, span)
+        fitted = fitting.fit(config, given, compute, observers, should_stop, checkpoints, ranks)
+        delivered = fitting.deliver(job, config, given, fitted, compute, span, ranks)
         if recorder:
             recorder.conclude(given, delivered.metrics, fitted.kept, delivered.split, delivered.judged)
     if checkpoints and not job.stop.is_set():
@@ -193,7 +218,8 @@ def _check_writable(directory: Path) -> None:
                          f"that it may write to") from None  # fmt: skip
 
 
-def _watched(config: Config, job: Job) -> bool:
+def is_watched(config: Config, job: Job) -> bool:
+    """Whether what happens in the training is recorded."""
     return config.debug or job.hook_file.is_file()
 
 

@@ -6,8 +6,13 @@ on the CPU. A collective must be called by all of them, in the same order.
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -105,11 +110,31 @@ ALONE = Ranks()
 
 def join(device: torch.device) -> Ranks:
     """Becomes the process that torchrun's environment says, once all are there."""
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
-    control = dist.new_group(backend="gloo", timeout=timedelta(seconds=_AT_THE_END_S))
-    return Ranks(dist.get_rank(), dist.get_world_size(), control)
+    with _quiet():
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    return Ranks(dist.get_rank(), dist.get_world_size(), gloo_group(_AT_THE_END_S))
 
 
-def leave() -> None:
-    """The others may go on without this one."""
-    dist.destroy_process_group()
+def gloo_group(patience_s: float) -> Any:
+    """A group of all processes, for what is on the CPU; its collectives wait so long. All must call this."""
+    with _quiet():
+        return dist.new_group(backend="gloo", timeout=timedelta(seconds=patience_s))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    # gloo writes a line on standard output for each process of each group.
+    sys.stdout.flush()
+    kept = os.dup(1)
+    with Path(os.devnull).open("wb") as nothing:
+        os.dup2(nothing.fileno(), 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def is_lost(error: Exception) -> bool:
+    """Whether a collective failed because another process is gone. gloo has no exceptions of its own."""
+    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))

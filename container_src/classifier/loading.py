@@ -7,6 +7,7 @@ is full) and no second copy of the list of photographs.
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -32,8 +33,13 @@ def choose_workers(requested: int) -> int:
     """`requested`, or for -1 one thread a CPU up to 16, and none where the network keeps both of two CPUs busy."""
     if requested >= 0:
         return requested
-    cpus = machine.cpus()
+    cpus = _cpus()
     return 0 if cpus <= 2 else min(cpus, _MOST_THREADS)
+
+
+def _cpus() -> int:
+    """For each of the processes that torchrun has started on this machine."""
+    return max(1, machine.cpus() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 class Loader:
@@ -92,7 +98,7 @@ class Loader:
         if self._told or passed < _WORTH_A_WORD_S or waited < _WORTH_A_WORD * passed:
             return
         self._told = True
-        cpus = machine.cpus()
+        cpus = _cpus()
         more = min(cpus, _MOST_THREADS)
         advice = (
             f"workers={more} would help" if max(1, self._workers) < more else

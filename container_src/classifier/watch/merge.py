@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import math
 import os
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch.distributed as distributed
 
 from classifier.atomic import replacing
+from classifier.distributed import gloo_group
 from classifier.watch.collected import Collected, Gpu, Operator, Sample, Span, StepTime
 from classifier.watch.columns import jsonable
 
@@ -68,7 +68,7 @@ def forget(output_dir: Path, rank: int) -> None:
 
 def _gathered(seen: Collected, world: int, patience_s: float) -> list[Collected]:
     # Over gloo whatever the training uses: nothing of it is on a GPU, and its time-out ends in an error.
-    group = distributed.new_group(backend="gloo", timeout=timedelta(seconds=patience_s))
+    group = gloo_group(patience_s)
     parts: list[Any] | None = [None] * world if distributed.get_rank() == 0 else None
     try:
         distributed.gather_object(seen, parts, group=group)
