@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -25,6 +26,8 @@ from photographs import jpeg
 
 CLASSES = ("amber", "blue", "green")
 ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
+# Answers are compared with torch's; the fastest engine of a processor is less exact.
+EXACT = {"KENNEL_ENGINE": "fp32"}
 
 
 def write_artifact(directory: Path, classes: Sequence[str] = CLASSES, outputs: int = 0, crop: int = 48) -> Path:
@@ -72,13 +75,14 @@ class Server:
                 "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
                 "HOME": str(self.root),
                 "SAGEMAKER_BASE_DIR": str(self.root),
+                **EXACT,
                 "SAGEMAKER_BIND_TO_ADDRESS": "127.0.0.1",
                 "SAGEMAKER_BIND_TO_PORT": str(self.port),
                 **self.variables,
             }
         else:
             self.container = f"kennel-test-{uuid.uuid4().hex[:8]}"
-            options = [f"--env={name}={value}" for name, value in self.variables.items()]
+            options = [f"--env={name}={value}" for name, value in {**EXACT, **self.variables}.items()]
             mount = f"-v={self.root / 'model'}:/opt/ml/model:ro"
             command = ["docker", "run", "--rm", f"--name={self.container}", "-p=127.0.0.1::8080", mount, *options]
             command += [self.image, "serve"]
@@ -96,6 +100,10 @@ class Server:
 
     def log(self) -> str:
         return self._log.read_text(errors="replace")
+
+    def events(self) -> list[dict[str, Any]]:
+        """The lines of the log that are JSON."""
+        return [json.loads(line) for line in self.log().splitlines() if line.startswith("{")]
 
     def ping(self) -> int | None:
         """The status of /ping; None while nothing listens."""

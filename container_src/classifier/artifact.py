@@ -1,5 +1,7 @@
 """The model directory: `model.safetensors` (weights) and `model.json` (all that is needed to use and to trust them).
 
+`openvino/NAME.xml` and `.bin` are the network in a further form, which an engine may take in place of the weights.
+
 No pickle: reading an artifact runs no code of its author. Imports no torch, so that a bad artifact is refused in
 milliseconds.
 """
@@ -9,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +26,19 @@ if TYPE_CHECKING:
 FORMAT = "kennel/1"
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
+# Where further forms of the network lie, and the files of each: OpenVINO's IR.
+FORMS = "openvino"
+SUFFIXES = (".xml", ".bin")
+# Those that this version can use; others are left alone.
+ENGINES = frozenset({"int8"})
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """`metrics`: what the trainer measured; `provenance`: hyperparameters, versions, data set, time of training."""
+    """`metrics`: what the trainer measured; `provenance`: hyperparameters, versions, data set, time of training.
+
+    `engines`: name of a further form of the network that is there -> what the trainer measured of it.
+    """
 
     model: str
     classes: tuple[str, ...]
@@ -36,6 +46,12 @@ class Artifact:
     metrics: Mapping[str, float]
     provenance: Mapping[str, Any]
     weights_path: Path
+    engines: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def read_engine(self, name: str) -> tuple[bytes, bytes]:
+        """Both files of one of `engines`."""
+        xml, weights = _files(self.weights_path.parent, name)
+        return xml.read_bytes(), weights.read_bytes()
 
 
 def write(
@@ -63,13 +79,31 @@ def write(
         "metrics": dict(metrics),
         "weights_sha256": digest,
         "provenance": dict(provenance),
+        "engines": [],
     }
     with replacing(directory / DESCRIPTION) as file:
         file.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 
 
+def add_engine(
+    directory: Path, name: str, measured: Mapping[str, Any], files: tuple[bytes, bytes] | None = None
+) -> None:
+    """Writes down what was measured of a further form of the network; its `files`, if it is to be used, beside it."""
+    digests = []
+    for path, content in zip(_files(directory, name), files or (), strict=False):
+        path.parent.mkdir(exist_ok=True)
+        with replacing(path) as file:
+            file.write_bytes(content)
+        digests.append(hashlib.sha256(content).hexdigest())
+    path = directory / DESCRIPTION
+    description = json.loads(path.read_text(encoding="utf-8"))
+    description["engines"].append({"name": name, **measured, "sha256": digests})
+    with replacing(path) as file:
+        file.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+
+
 def read(directory: Path) -> Artifact:
-    """Reads and checks the description and the weights' checksum; the weights themselves stay on disk.
+    """Reads and checks the description and the files' checksums; the weights themselves stay on disk.
 
     Raises:
         InputError: a file is missing or damaged, or was written by a version that this one does not know.
@@ -94,8 +128,12 @@ def read(directory: Path) -> Artifact:
             metrics=values["metrics"],
             provenance=values["provenance"],
             weights_path=directory / WEIGHTS,
+            # Artifacts of earlier images have none.
+            engines={e["name"]: e for e in values.get("engines", ()) if e["name"] in ENGINES and e["sha256"]},
         )
-        expected = values["weights_sha256"]
+        expected = {directory / WEIGHTS: values["weights_sha256"]}
+        for name in artifact.engines:
+            expected |= zip(_files(directory, name), artifact.engines[name]["sha256"], strict=True)
     except (KeyError, TypeError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise InputError(f"{path} is damaged ({reason}); fetch or train the model again") from None
@@ -106,12 +144,19 @@ def read(directory: Path) -> Artifact:
         )
     if artifact.model not in MODELS:
         raise InputError(f"{path} names the model {artifact.model!r}; known are {', '.join(MODELS)}")
-    if _sha256(artifact.weights_path) != expected:
-        raise InputError(
-            f"{artifact.weights_path} is damaged: its SHA-256 is not the one in {DESCRIPTION}; "
-            f"fetch or train the model again"
-        )
+    for file, digest in expected.items():
+        if not file.is_file():
+            raise InputError(f"{file} is missing, which {DESCRIPTION} tells of; fetch or train the model again")
+        if _sha256(file) != digest:
+            raise InputError(
+                f"{file} is damaged: its SHA-256 is not the one in {DESCRIPTION}; fetch or train the model again"
+            )
     return artifact
+
+
+def _files(directory: Path, engine: str) -> tuple[Path, Path]:
+    xml, weights = (directory / FORMS / f"{engine}{suffix}" for suffix in SUFFIXES)
+    return xml, weights
 
 
 def _sha256(path: Path) -> str:

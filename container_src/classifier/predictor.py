@@ -3,61 +3,65 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
-import torch
+from safetensors import safe_open
 
-from classifier import device, images, network, precision
 from classifier.artifact import Artifact
+from classifier.engines import Floats, Pixels
+from classifier.engines.choosing import choose, pictures, softmax
 from classifier.errors import InputError
 
 
 class Predictor:
-    """The network of an artifact on a GPU in half precision, or on the CPU in float32."""
+    """The network of an artifact, on the engine that `engines.choosing` finds for it. Several threads may ask at once.
+
+    On a CPU nothing of torch is imported, unless it is the engine. `choice`: why it is this engine, for the log.
+    """
 
     def __init__(self, artifact: Artifact, gpu: int | None = None) -> None:
-        """Loads the weights. `gpu` is the index of the GPU; None means the CPU.
+        """Loads the weights, and measures the engines against each other. `gpu`: its index; None means the CPU.
 
         Raises:
-            InputError: the weights do not fit the model that the artifact names, or torch cannot use the GPU.
+            InputError: the weights do not fit the model that the artifact names, torch cannot use the GPU, or the
+                environment's KENNEL_ENGINE names no engine that can be had.
         """
-        self._preprocessing = artifact.preprocessing
-        self._device = torch.device("cpu") if gpu is None else precision.gpu(gpu)
-        self._dtype = getattr(torch, device.CPU_SERVING if gpu is None else device.GPU_SERVING)
-        try:
-            loaded = network.load(artifact)
-        except RuntimeError as error:  # what load_state_dict raises for missing, unknown and ill-shaped tensors
-            reason = " ".join(str(error).split())[:200]
-            raise InputError(
-                f"{artifact.weights_path} fits no {artifact.model} of {len(artifact.classes)} classes: {reason}; "
-                f"fetch or train the model again"
-            ) from None
-        self._network = loaded.to(self._device, self._dtype)
+        self._artifact = artifact
+        self._engine, self.choice = choose(artifact, gpu)
+        # Now, and not when it is asked for: the file may be gone by then.
+        with safe_open(artifact.weights_path, framework="numpy") as file:
+            self._head: Floats = file.get_tensor("fc.weight").astype(np.float32)
 
     @property
     def processor(self) -> str:
-        """What computes, for the log: `cpu, float32, threads=2` or `NVIDIA A10G, float16`."""
-        dtype = str(self._dtype).removeprefix("torch.")
-        if self._device.type == "cuda":
-            return f"{torch.cuda.get_device_name(self._device)}, {dtype}"
-        return f"cpu, {dtype}, threads={torch.get_num_threads()}"
+        """What computes, for the log: `cpu, OpenVINO int8, threads=2` or `NVIDIA A10G, float16`."""
+        return self._engine.processor
 
-    def predict(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def predict(self, pixels: Pixels) -> Floats:
         """uint8 [n, crop, crop, 3] -> probabilities, float32 [n, classes]; one forward pass."""
-        with torch.inference_mode():
-            batch = torch.from_numpy(pixels).to(self._device)
-            logits = self._network(images.normalize(batch, self._preprocessing).to(self._dtype))
-            probabilities: npt.NDArray[np.float32] = logits.float().softmax(dim=1).cpu().numpy()
-            return probabilities
+        return softmax(self._engine.run(pixels))
+
+    def features(self, pixels: Pixels) -> Floats:
+        """uint8 [n, crop, crop, 3] -> what the head sees of each, float32 [n, d]."""
+        return self._engine.run(pixels, "features")
+
+    def activation_map(self, pixels: Pixels, class_index: int) -> Floats:
+        """uint8 [n, crop, crop, 3] -> how much each part of a picture speaks for a class, float32 [n, h, w].
+
+        The class activation map (Zhou et al., "Learning deep features for discriminative localization", 2016), exact
+        for a network that ends with pooling and a linear head: its mean is the class's logit, less the head's bias.
+        """
+        maps = self._engine.run(pixels, "maps")
+        activations: Floats = np.einsum("d,ndhw->nhw", self._head[class_index], maps)
+        return activations
 
     def warm_up(self) -> None:
-        """Predicts on a generated picture, so that the first caller does not pay for lazy initialization.
+        """Predicts on generated pictures, so that the first caller does not pay for lazy initialization.
 
         Raises:
             InputError: the answer is not a number: the weights are useless.
         """
-        side = self._preprocessing.crop
-        picture = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), dtype=np.uint8)
-        if not np.isfinite(self.predict(picture)).all():
+        picture = pictures(self._artifact.preprocessing.crop)[:1]
+        answers = [self.predict(np.repeat(picture, size, axis=0)) for size in self._engine.batches]
+        if not all(np.isfinite(answer).all() for answer in answers):
             raise InputError(
                 "the model answers with NaN: its training diverged; train it again with a smaller learning-rate"
             )

@@ -1,0 +1,61 @@
+"""OpenVINO on a CPU: in float32, in bfloat16 where the processor has it, or in the integers of a calibrated graph."""
+
+from __future__ import annotations
+
+import functools
+import threading
+
+import numpy as np
+import openvino as ov
+
+from classifier.engines import Floats, Output, Pixels
+
+# Name of the engine -> the format of what is not an integer in the graph.
+_FORMATS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+
+
+class OnOpenVino:
+    """A graph of `graph.resnet`, or the calibrated one that was made of it."""
+
+    batches = (1,)
+
+    def __init__(self, name: str, graph: ov.Model, threads: int) -> None:
+        """`name`: fp32, bf16 or int8. `threads`: CPU threads that share a forward pass."""
+        self.name, self._threads = name, threads
+        settings = {
+            "INFERENCE_PRECISION_HINT": _FORMATS[name],
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": 1,
+            # Every process would pin its threads to the same first cores.
+            "ENABLE_CPU_PINNING": False,
+        }
+        self._compiled = _core().compile_model(graph, "CPU", settings)
+        self._requests = threading.local()
+
+    @property
+    def processor(self) -> str:
+        """`cpu, OpenVINO int8, threads=2`."""
+        return f"cpu, OpenVINO {self.name}, threads={self._threads}"
+
+    def run(self, pixels: Pixels, output: Output = "logits") -> Floats:
+        """As `Engine.run`."""
+        request: ov.InferRequest | None = getattr(self._requests, "mine", None)
+        if request is None:
+            request = self._requests.mine = self._compiled.create_infer_request()
+        request.infer([np.ascontiguousarray(pixels)], share_inputs=True, share_outputs=True)
+        return np.array(request.get_tensor(output).data)  # a copy: the next request writes over it
+
+
+def has_bfloat16() -> bool:
+    """Whether OpenVINO computes in bfloat16 on this processor (by AMX or AVX-512)."""
+    return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def read(xml: bytes, weights: bytes) -> ov.Model:
+    """A graph that was saved as OpenVINO's IR."""
+    return _core().read_model(xml, ov.Tensor(np.frombuffer(weights, np.uint8)))
+
+
+@functools.cache
+def _core() -> ov.Core:
+    return ov.Core()
