@@ -6,7 +6,6 @@ https://github.com/awslabs/multi-model-server/blob/master/docs/custom_service.md
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import sys
@@ -18,58 +17,87 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sagemaker_inference import environment
 
-from classifier import answers, artifact, payload
+from classifier import answers, events, payload
 from classifier.errors import InputError
+from classifier.predictor_client import RemotePredictor
+from classifier.preprocessing import Preprocessing
+from classifier.pulse import Pulse
 
 if TYPE_CHECKING:
-    from classifier.predictor import Predictor
+    from classifier.batching import Computing
 
-# Where a worker tells serve.py how loading went: the file `ready` or `failure` (one sentence) in this directory.
+# Where a worker's pulse goes.
 STATE_DIRECTORY = "KENNEL_SERVE_STATE"
 # What a request may take, in seconds. multi-model-server's own limit covers loading too, so it cannot be this short.
 REQUEST_TIMEOUT = "KENNEL_REQUEST_TIMEOUT_S"
-# How many GPUs serve.py found. The server spreads its workers over those that its own look at `nvidia-smi` finds.
+# What the predictors may take to load the model.
+STARTUP_TIMEOUT = "KENNEL_STARTUP_TIMEOUT_S"
+# The sockets of the predictors' processes, separated by colons. None: every worker loads its model (several models).
+PREDICTORS = "KENNEL_PREDICTORS"
+# How many GPUs serve.py found. With several models, the server spreads their workers over those that its own look at
+# `nvidia-smi` finds.
 GPUS = "KENNEL_GPUS"
-
-log = logging.getLogger("kennel")
 
 
 class Service:
-    """Holds one worker's predictor."""
+    """One worker: decodes, has the pixels predicted, writes the answers."""
 
-    _predictor: Predictor
+    _predictor: Computing
     _rules: payload.Rules
     _timeout_s: int
+    _pulse: Pulse
 
     def initialize(self, context: Any) -> None:
-        """Loads the model and answers a generated request; the worker counts as running when this returns."""
-        # The server reads a worker's stdout for messages of its protocol; stderr goes to the endpoint's log.
-        log.addHandler(logging.StreamHandler(sys.stderr))
-        log.setLevel(logging.INFO)
-        log.propagate = False
-        state = Path(os.environ[STATE_DIRECTORY])
-        started = time.monotonic()
+        """Has a picture predicted; the worker counts as running when this returns.
+
+        With predictors of its own (`PREDICTORS`) the server calls this once, in the process that it forks all workers
+        from; each of them then connects for itself.
+        """
+        self._timeout_s = int(os.environ[REQUEST_TIMEOUT])
+        self._logs_requests = events.wants_every_request()
         try:
-            self._load(_gpu(context.system_properties.get("gpu_id"), int(os.environ[GPUS])))
+            if os.environ.get(PREDICTORS):
+                os.register_at_fork(after_in_child=self._connect)
+            else:
+                self._load(context.system_properties)
         except Exception as error:
-            if not isinstance(error, InputError):
-                log.exception("loading the model failed")
-            (state / "failure").write_text(" ".join(str(error).split()) or type(error).__name__, encoding="utf-8")
+            if isinstance(error, MemoryError):
+                raise  # which the server knows, and answers with 507
+            if isinstance(error, InputError):
+                events.say("error", "error", sys.stderr, what=str(error))
+            else:
+                events.say_error("the worker cannot start", sys.stderr)
             # multi-model-server logs an Exception raised here and then counts the worker as running nevertheless.
             raise SystemExit(1) from None
-        (state / "ready").touch()
-        log.info("worker ready on %s after %.1f s", self._predictor.processor, time.monotonic() - started)
 
-    def _load(self, gpu: int | None) -> None:
+    def _connect(self) -> None:
+        """Uses the predictors' processes; the workers are spread over them."""
+        self._pulse = Pulse(Path(os.environ[STATE_DIRECTORY]), "worker")
+        paths = os.environ[PREDICTORS].split(":")
+        remote = RemotePredictor(Path(paths[os.getpid() % len(paths)]), float(os.environ[STARTUP_TIMEOUT]), self._pulse)
+        self._use(remote, remote.preprocessing, remote.classes)
+
+    def _load(self, properties: dict[str, Any]) -> None:
+        """Loads the model that the server was told of into this process."""
+        self._pulse = Pulse(Path(os.environ[STATE_DIRECTORY]), "worker")
+        from classifier import artifact
         from classifier.predictor import Predictor
 
+        found = artifact.read(Path(properties["model_dir"]))
+        predictor = Predictor(found, _gpu(properties.get("gpu_id"), int(os.environ[GPUS])))
+        predictor.warm_up()
+        self._use(predictor, found.preprocessing, found.classes)
+
+    def _use(self, predictor: Computing, preprocessing: Preprocessing, classes: tuple[str, ...]) -> None:
         env = environment.Environment()
-        found = artifact.read(Path(environment.model_dir))
         limit = env.max_request_size or payload.MAX_BYTES
-        self._rules = payload.Rules(found.preprocessing, found.classes, limit, env.default_accept)
-        self._timeout_s = int(os.environ[REQUEST_TIMEOUT])
-        self._predictor = Predictor(found, gpu)
-        self._predictor.warm_up()
+        self._rules = payload.Rules(preprocessing, classes, limit, env.default_accept)
+        self._predictor = predictor
+        side = preprocessing.crop
+        predictor.predict(np.zeros((1, side, side, 3), np.uint8))
+        self._pulse.end()
+        # The server reads a worker's stdout for messages of its protocol; stderr goes to the endpoint's log.
+        events.say("worker_ready", stream=sys.stderr, pid=os.getpid())
 
     def handle(self, data: list[dict[str, Any]], context: Any) -> list[str | bytes]:
         """One answer a request, in their order; what fails in one request fails that request only.
@@ -77,15 +105,28 @@ class Service:
         A request that takes too long ends this process (also where it hangs in C code, which no Python exception
         interrupts): the server then answers its caller with an error and starts another worker.
         """
+        started = time.monotonic()
         signal.alarm(self._timeout_s)
+        self._pulse.begin()
         try:
             return self._answer(data, context)
         except Exception:
-            log.exception("prediction failed")
+            events.say_error("prediction failed", sys.stderr)
             context.set_all_response_status(HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.INTERNAL_SERVER_ERROR.phrase)
             return [payload.refusal("the prediction failed; the reason is in the endpoint's log")] * len(data)
         finally:
             signal.alarm(0)
+            self._pulse.end()
+            self._count(len(data), context, time.monotonic() - started)
+
+    def _count(self, requests: int, context: Any, seconds: float) -> None:
+        for index in range(requests):
+            status = int(context.get_response_status(index)[0] or HTTPStatus.OK)
+            self._pulse.answered(status, seconds)
+            if self._logs_requests:
+                identity = context.get_request_id(index)
+                events.say("request", "debug", sys.stderr, request_id=identity, status=status,
+                           ms=round(seconds * 1000, 1))  # fmt: skip
 
     def _answer(self, data: list[dict[str, Any]], context: Any) -> list[str | bytes]:
         told: list[str | bytes] = [b""] * len(data)

