@@ -205,7 +205,7 @@ def test_serve_says_once_what_it_computes_on(install: Install, tmp_path: Path) -
     ("gpus", "name", "reason"),
     [
         (1, "NVIDIA A10G", "the driver offers a GPU and torch cannot use it: "),
-        (2, "2 x NVIDIA A10G", "multi-model-server cannot spread its workers over 2 GPUs without `nvidia-smi`: "),
+        (2, "2 x NVIDIA A10G", "the driver offers a GPU and torch cannot use it: "),
     ],
 )
 def test_serve_does_not_turn_to_the_cpu_when_the_gpu_cannot_be_used(
