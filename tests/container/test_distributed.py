@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
-import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -15,7 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import torch
 
@@ -29,7 +25,7 @@ from classifier.features import Split as FeatureSplit
 from classifier.images import Preprocessing, normalize
 from classifier.steps import Step
 from conftest import ROOT
-from contract_training import QUIET, Job
+from contract_training import QUIET
 from photographs import data_set
 
 SMALL = Preprocessing.for_size(32)
