@@ -22,7 +22,7 @@ final class LastAnswer extends ChannelDuplexHandler {
     // The server sets it when it has read a request, and clears it when it sends the answer.
     private static final AttributeKey<Object> SESSION = AttributeKey.valueOf("session");
     // A connection on which nothing came for so long waits for a request, not for an answer.
-    private static final long QUIET_NS = TimeUnit.SECONDS.toNanos(1);
+    private static final long QUIET_NS = TimeUnit.SECONDS.toNanos(3);
 
     private boolean receiving;
     private long lastRead = System.nanoTime();
