@@ -60,7 +60,7 @@ def launch(count: int, stop: threading.Event) -> None:
     Raises:
         InputError: one of them failed; the reason is its own where it could tell it.
     """
-    from sagemaker_training import environment, errors, torch_distributed
+    from sagemaker_training import environment, errors, process, torch_distributed
 
     env = environment.Environment()
     with tempfile.TemporaryDirectory(prefix="kennel-ranks-") as name:
@@ -78,6 +78,8 @@ def launch(count: int, stop: threading.Event) -> None:
         # Local SageMaker gives the hosts of each job addresses of their own on one machine, and torchrun's port is
         # open on all of them.
         torch_distributed.MASTER_PORT = str(20_000 + zlib.crc32("".join(env.hosts).encode()) % 12_000)
+        # Of what the processes print it keeps what follows one of these names: torchrun's account of a failure.
+        process._PYTHON_ERRORS_.append("ChildFailedError")
         os.environ.update(_surroundings(count, len(env.hosts), env.network_interface_name), **{FOLDER: name})
         sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # sagemaker-training prints their lines
         output = None

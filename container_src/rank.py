@@ -16,7 +16,7 @@ from classifier import device
 from classifier.errors import InputError
 
 
-class _Ended(BaseException):
+class Ended(BaseException):
     """torchrun ends this process, because another one has failed."""
 
 
@@ -24,7 +24,7 @@ def main() -> int:
     """The exit code: 0 also of a failure that all processes share, for then torchrun has nothing to add."""
 
     def end(*_: object) -> None:
-        raise _Ended
+        raise Ended("another process of the training has failed, see the log")
 
     signal.signal(signal.SIGTERM, end)
     folder, rank = Path(os.environ[launching.FOLDER]), int(os.environ["RANK"])
@@ -42,7 +42,7 @@ def main() -> int:
             failed = True
         is_shared = ranks.part_together(failed)
         return 1 if failed and not is_shared else 0
-    except _Ended:
+    except Ended:
         return 1
     except Exception as error:
         reason = " ".join(str(error).split())

@@ -92,7 +92,7 @@ class Recorder(Observer):
         elif error is not None and not (stopped and isinstance(error, InputError)):
             status = "failed"
             reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-        self._safely("the report", lambda: self._close(status, reason))
+        self._safely("the report", lambda: self._close(status, reason, gather=error is None))
         self._tell_missing()
         if by_rule:
             raise InputError(by_rule) from None
@@ -157,24 +157,27 @@ class Recorder(Observer):
         took = time.monotonic() - began
         self._next_report = time.monotonic() + max(REWRITTEN_S, took / SHARE)
 
-    def _close(self, status: report.Status, reason: str | None) -> None:
+    def _close(self, status: report.Status, reason: str | None, gather: bool) -> None:
+        """`gather`: the other ranks have come here, too; one that has failed is not waited for."""
         self.system.close()
         self.operators.close()
         if self.debugger:
             self.debugger.close()
         self._witness.close()
-        document = self._write(status, reason, final=True)
+        document = self._write(status, reason, final=True, gather=gather)
         if document is None:
             return
         fired = [f["rule"] for f in document["findings"] if f["fired"]]
         found = f"{len(fired)} finding{'' if len(fired) == 1 else 's'}: {', '.join(fired)}" if fired else "no findings"
         self._say(f"report: {report.PAGE} ({found})")
 
-    def _write(self, status: report.Status, reason: str | None, final: bool = False) -> dict[str, Any] | None:
+    def _write(
+        self, status: report.Status, reason: str | None, final: bool = False, gather: bool = False
+    ) -> dict[str, Any] | None:
         """Of the first rank, with what the others have left; the others leave theirs."""
         job = self._job
         seen = self._collected()
-        ranks = merge.merge(job.output_dir, seen, gather=final)
+        ranks = merge.merge(job.output_dir, seen, gather=gather)
         if not self._first:
             return None
         if final:
