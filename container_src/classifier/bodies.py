@@ -63,8 +63,10 @@ def _json(data: bytes) -> Body:
         values = json.loads(data)
     except RecursionError:
         raise BadBody("the body is JSON with too many levels") from None
-    except ValueError as error:  # of JSON, of its encoding, and of numbers with thousands of digits
-        raise BadBody(f"the body is no JSON: {' '.join(str(error).split())[:120]}") from None
+    except json.JSONDecodeError as error:
+        raise BadBody(f"the body is no JSON: {' '.join(str(error).split())}") from None
+    except ValueError:
+        raise BadBody("the body is no JSON: it is not Unicode, or a number in it has thousands of digits") from None
     named = [name for name in MEMBERS if isinstance(values, dict) and name in values]
     if len(named) != 1:
         raise BadBody(
