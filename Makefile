@@ -6,7 +6,7 @@ IMAGE ?= kennel:test
 WORKERS ?= auto
 SPREAD := -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 
-.PHONY: demo test lint image test-image venv docs lock lock-cpu size clean help
+.PHONY: demo test lint image test-image venv docs lock lock-cpu lock-peers size clean help
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -44,6 +44,10 @@ lock-cpu: venv  ## refresh requirements/cpu.lock: the CPU build's torch, from Py
 	grep -oE '"(torch|torchvision)==[^"]+' pyproject.toml | tr -d '"' | \
 		$(BIN)/uv pip compile - --no-deps --universal --python-version 3.10 --generate-hashes --torch-backend cpu \
 		--no-header --no-annotate -o requirements/cpu.lock
+
+lock-peers: venv  ## refresh the lock of what benchmarks/serving.py compares with
+	$(BIN)/uv pip compile benchmarks/serving_peers/peers.in --universal --python-version 3.10 --generate-hashes --upgrade \
+		--no-emit-index-url --no-header -o benchmarks/serving_peers/peers.lock
 
 size: venv  ## what $(IMAGE) weighs, part by part, unpacked and compressed
 	@$(BIN)/python docker/size.py $(IMAGE)
