@@ -78,13 +78,12 @@ def main() -> None:
             parts.append(_page(model, rows, bare, agreement))
             print(parts[-1], flush=True)
         text = (
-            f"# Serving\n\nWritten by `python benchmarks/serving.py`. {conditions.sentence('torch', 'openvino')}\n"
-            + (
-                f"\nA closed loop of {args.seconds:g} s each, {len(photographs)} photographs in turn, the clients on the "
-                f"same machine. Peers: {_versions(peers)}. `n` is in the table of requests.\n\n"
-            )
+            f"# Serving\n\nWritten by `python benchmarks/serving.py`. {conditions.sentence('torch', 'openvino')}\n\n"
+            f"A closed loop of {args.seconds:g} s each, {len(photographs)} photographs in turn, the clients on the same "
+            f"machine; n: requests. Peers: {_versions(peers)}.\n\n"
         )
-        args.out.write_text(text + "\n".join(parts), encoding="utf-8")
+        text += "\n".join(parts)
+        args.out.write_text(text, encoding="utf-8")
         print(f"written: {args.out}")
 
 
@@ -119,10 +118,8 @@ def _page(model: str, rows: Sequence[Row], bare: dict[str, object], agreement: s
     text += f"\nThe bare predictor ({bare['processor']}): {per_second:.0f}/s on pixels"
     text += f", {float(str(bare['with_decoding'])):.0f}/s with the decoding of photographs"
     if ours:
-        share, with_decoding = (
-            ours.at(16).per_second / float(str(bare[key])) for key in ("per_second", "with_decoding")
-        )
-        text += f"; the server keeps {share:.2f} and {with_decoding:.2f} of them at 16 clients"
+        shares = [ours.at(16).per_second / float(str(bare[key])) for key in ("per_second", "with_decoding")]
+        text += f"; the server keeps {shares[0]:.2f} and {shares[1]:.2f} of them at 16 clients"
         peers = [row for row in rows if row.name != "Kennel" and "usual" not in row.name]
         for kind, group in (
             ("as its documentation sets it up", [row for row in peers if "Kennel" not in row.name]),
@@ -130,9 +127,9 @@ def _page(model: str, rows: Sequence[Row], bare: dict[str, object], agreement: s
         ):
             if group:
                 best = max(group, key=lambda row: row.at(16).per_second)
-                ratio = ours.at(16).per_second / best.at(16).per_second
+                times = ours.at(16).per_second / best.at(16).per_second
                 text += (
-                    f".\nThe best peer {kind} at 16 clients is {best.name}: Kennel answers {ratio:.2f} times as many"
+                    f".\nThe best peer {kind} at 16 clients is {best.name}: Kennel answers {times:.2f} times as many"
                 )
     return f"{text}.\n{agreement}\n"
 
@@ -232,7 +229,7 @@ def _data(folder: Path) -> Path:
     if (SHARED / "dogs").is_dir():
         return SHARED / "dogs"
     script = ROOT / "orchestrate" / "prepare.py"
-    command = [
+    command: list[str | Path] = [
         sys.executable,
         script,
         "--source",
@@ -264,7 +261,7 @@ def _environment(folder: Path) -> Path:
     print("installing the peers ...", flush=True)
     subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, folder], check=True)
     python = folder / "bin" / "python"
-    locked = ["--require-hashes", "--no-deps", "-r", lock]
+    locked: list[str | Path] = ["--require-hashes", "--no-deps", "-r", lock]
     subprocess.run([uv, "pip", "install", "--quiet", "--python", python, *locked], check=True)
     return python
 
