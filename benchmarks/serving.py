@@ -79,7 +79,7 @@ def main() -> None:
             print(parts[-1], flush=True)
         text = (
             f"# Serving\n\nWritten by `python benchmarks/serving.py`. {conditions.sentence('torch', 'openvino')}\n\n"
-            f"A closed loop of {args.seconds:g} s each, {len(photographs)} photographs in turn, the clients on the same "
+            f"A closed loop of {args.seconds:g} s each, {len(photographs)} photographs in turn, the clients on this "
             f"machine; n: requests. Peers: {_versions(peers)}.\n\n"
         )
         text += "\n".join(parts)

@@ -49,7 +49,7 @@ def main() -> None:
         text = (
             f"# Soak\n\nWritten by `python benchmarks/soak.py`. {conditions.sentence('openvino')}\n\n"
             f"{args.requests:,} requests of {args.clients} clients with {len(photographs)} photographs in turn, "
-            f"ResNet-18 at {args.image_size} pixels: {found.per_second:.0f}/s, p50 {found.percentile_ms(50):.0f} ms, p99 "
+            f"ResNet-18 at {args.image_size} pixels: {found.per_second:.0f}/s, p50 {found.percentile_ms(50):.0f}, p99 "
             f"{found.percentile_ms(99):.0f} ms, {sum(found.errors.values())} errors {found.errors or ''}\n\n"
             + conditions.table(("requests", "seconds", "memory, MB"),
                                [(f"{n:,}", f"{s:.0f}", f"{mb:.0f}") for n, s, mb in readings])
