@@ -11,7 +11,6 @@ that is missing in ECR is made. Tags are never moved: a commit that is there alr
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping
@@ -20,7 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from orchestrate import console, engine, image, jobs, registry, revision
+from orchestrate import console, engine, image, jobs, options, registry, revision, session
 from orchestrate.errors import InputError
 from orchestrate.image import Built, Pushed, Recipe
 from orchestrate.registry import Destination
@@ -35,7 +34,7 @@ _REGISTRY = re.compile(r"localhost|[\w-]+(\.[\w-]+)+|[\w.-]+:\d+", re.ASCII)
 
 def main(root: Path = ROOT) -> None:
     """Parses, builds, pushes, prints."""
-    args = _parser().parse_args()
+    args = command_line().parse_args()
     out = console.Console(args.json or args.dry_run)
     recipe = _recipe(root, args)
     if args.dry_run:
@@ -63,16 +62,14 @@ def main(root: Path = ROOT) -> None:
     out.result(_document(recipe, built, pushed))
 
 
-def _parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+def command_line() -> options.Parser:
+    """What can be given."""
+    made = options.parser(__doc__, failed="the build or the push failed", has_place=False)
     where = made.add_argument_group("where it goes")
     where.add_argument("--registry", metavar="HOST[:PORT]", help="any registry (default: ECR of your AWS account)")
-    where.add_argument("--repository", default=os.environ.get("KENNEL_REPOSITORY", "kennel"),
-                       help="(default: KENNEL_REPOSITORY, else kennel)")  # fmt: skip
+    made.add_setting("--repository", "repository", "kennel", "name of the image in the registry")
     where.add_argument("--tag", help="(default: the commit's first 12 digits, with -cpu for --device cpu)")
-    where.add_argument("--region", help="AWS region (default: that of the AWS configuration)")
+    session.add_region(where)
     where.add_argument("--no-push", action="store_true", help="only build")
     where.add_argument("--no-build", action="store_true", help="push what an earlier --no-push built of this commit")
     what = made.add_argument_group("what goes in")
@@ -81,8 +78,8 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--weights", metavar="DIR", type=Path,
                       help="take the pretrained weights (MODEL-HASH.pth) from there, not from the network")  # fmt: skip
     what.add_argument("--allow-dirty", action="store_true", help="push although files differ from the commit")
-    made.add_argument("--dry-run", action="store_true", help="print the exact commands and requests and send nothing")
-    made.add_argument("--json", action="store_true", help="the result as JSON on standard output")
+    options.add_dry_run(made, "print the exact commands and requests and send nothing")
+    options.add_json(made)
     made.add_argument("docker", nargs="*", metavar="-- OPTION", help="further options of docker build")
     return made
 
@@ -121,7 +118,7 @@ def _destination(args: argparse.Namespace, out: console.Console) -> Iterator[Des
     if args.registry:
         yield Destination(args.registry, args.repository)
         return
-    with registry.ecr(args.region, args.repository) as (destination, is_new):
+    with registry.ecr(lambda: session.aws(args), args.repository) as (destination, is_new):
         if is_new:
             out.say(f"made the repository {destination.name}: tags cannot be moved, images are scanned, "
                     f"the last {registry.KEPT_IMAGES} stay")  # fmt: skip

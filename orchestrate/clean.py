@@ -86,14 +86,19 @@ def clean(session: Session, items: Sequence[Item], out: console.Console) -> None
         out.say(f"{item.action + 'd' if item.action == 'delete' else 'stopping'}: {item.kind} {item.name}")
 
 
-def main() -> None:
-    """Parses, lists, asks, deletes."""
+def command_line() -> options.Parser:
+    """What can be given."""
     parser = options.parser(__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--all", action="store_true", help="everything of this project")
     parser.add_argument("--stop-server", action="store_true", help="stop the server of this machine afterwards")
-    options.add_run(parser, json=False)
-    args = parser.parse_args()
+    options.add_run(parser)
+    return parser
+
+
+def main() -> None:
+    """Parses, lists, asks, deletes."""
+    args = command_line().parse_args()
     if args.all and args.names:
         raise InputError("give names or --all, not both")
     out = console.Console()

@@ -6,11 +6,15 @@ With `--json` standard output carries the one JSON document and everything for p
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import signal
 import sys
+import tempfile
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from orchestrate.errors import InputError, JobFailed, RuleFired
 
@@ -106,9 +110,11 @@ def ask(question: str) -> bool:
 
 def run(main: Callable[[], None]) -> None:
     """Ends the process: 0, 1 for a failed job, 2 for something given wrong, 3 for a rule marked as an error that fired,
-    130 for Ctrl-C; errors as one sentence."""
-    # Like Ctrl-C, so that what has to be undone is undone.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    70 for a bug of ours, 130 for Ctrl-C; errors as one sentence, a bug's traceback in a file or with --verbose."""
+    # Like Ctrl-C, so that what has to be undone is undone, also when the terminal is closed.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # `nohup` goes on
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
         main()
         sys.stdout.flush()
@@ -124,24 +130,35 @@ def run(main: Callable[[], None]) -> None:
         # Whoever read our output has left (`| head`); the interpreter's flush at exit would complain again.
         sys.stderr.close()
         sys.exit(1)
-    except OSError as error:
-        if error.filename is None:
-            raise
-        _fail(f"{error.filename}: {error.strerror}", 2)
     except Exception as error:
-        sentence = _aws_sentence(error)
-        if sentence is None:
-            raise
-        _fail(sentence, 2)
+        if isinstance(error, OSError) and error.filename is not None:
+            _fail(f"{error.filename}: {error.strerror}", 2)
+        if sentence := _aws_sentence(error):
+            _fail(sentence, 2)
+        _fail(_bug(error), 70)
 
 
-def _fail(sentence: str, code: int) -> None:
-    print(f"error: {sentence}", file=sys.stderr, flush=True)
+def _fail(sentence: str, code: int) -> NoReturn:
+    in_colour = sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    error = "\033[1;31merror:\033[0m" if in_colour else "error:"
+    print(f"{error} {sentence}", file=sys.stderr, flush=True)
     sys.exit(code)
 
 
+def _bug(error: Exception) -> str:
+    """One sentence; the traceback is where --verbose asks for it, else in a file."""
+    told = traceback.format_exc()
+    what = f"a bug of Kennel's: {type(error).__name__}: {error}"
+    if "--verbose" in sys.argv:
+        print(told, end="", file=sys.stderr)
+        return f"{what} (its traceback is above); please report it"
+    with tempfile.NamedTemporaryFile("w", prefix="kennel-bug-", suffix=".txt", delete=False, encoding="utf-8") as file:
+        file.write(f"{shlex.join(sys.argv)}\n{told}")
+    return f"{what}; its traceback is in {file.name}: please report it"
+
+
 def _aws_sentence(error: Exception) -> str | None:
-    """What AWS or the way to it has to say; None for anything else, which is a bug of ours and keeps its traceback."""
+    """What AWS or the way to it has to say; None for anything else, which is a bug of ours."""
     if type(error).__module__.split(".")[0] not in ("botocore", "boto3", "s3transfer"):
         return None
     from botocore import exceptions as aws

@@ -142,12 +142,17 @@ def kind_of(asked: Hosting) -> str:
     return "serverless" if asked.serverless else asked.instance_type
 
 
-def main() -> None:
-    """Parses, deploys, prints."""
-    parser = options.parser(__doc__)
+def command_line() -> options.Parser:
+    """What can be given."""
+    parser = options.parser(__doc__, failed="the endpoint did not come into service, or was not changed")
     hosting_options.add_arguments(parser)
     options.add_run(parser)
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Parses, deploys, prints."""
+    args = command_line().parse_args()
     asked = hosting_options.check(args)
     if not asked.serverless:
         inference_ami.choose(args.instance_type, args.inference_ami)
@@ -158,13 +163,13 @@ def main() -> None:
     name = args.name or jobs.unique_name("serve")
     asked = hosting_options.place(asked, args, session, existing or name)
     sent = _requests(session, out, args, asked, name)
-    price = session.usd_per_hour(asked.instance_type)
+    price = session.price(asked.instance_type, pricing.HOSTING)
     if not args.end_shadow:
         out.say(pricing.of_hosting(price, asked))
     if args.dry_run:
         print(jobs.printable(dict(sent)))
         return
-    if price != 0 and not args.end_shadow:
+    if price != pricing.FREE and not args.end_shadow:
         console.confirm("Change the endpoint?" if existing else "Start the endpoint?", args.yes)
     begin = time.monotonic()
     if existing:

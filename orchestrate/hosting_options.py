@@ -9,6 +9,7 @@ from dataclasses import replace
 from orchestrate import endpoints, storage
 from orchestrate.errors import InputError
 from orchestrate.hosting import Hosting, Scaling, Serverless
+from orchestrate.options import Parser
 from orchestrate.session import Session
 
 # https://docs.aws.amazon.com/sagemaker/latest/dg/serverless-endpoints.html
@@ -17,7 +18,7 @@ MOST_CONCURRENCY = 200
 ROLLOUTS = ("all-at-once", "canary", "linear", "rolling")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """What is hosted, on what, and how an endpoint that is there changes."""
     what = parser.add_argument_group("what")
     one = what.add_mutually_exclusive_group(required=True)
@@ -29,8 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     one.add_argument("--end-shadow", metavar="ENDPOINT", help="take the shadow away")
     what.add_argument("--name", help="of the endpoint, or of its new model (default: kennel-serve-DATE-TIME-XXXX)")
 
+    parser.add_setting("--instance-type", "endpoint-instance-type", "ml.m5.large", "machine of an endpoint")
     on = parser.add_argument_group("on what")
-    on.add_argument("--instance-type", default="ml.m5.large", help="(default: ml.m5.large)")
     on.add_argument("--instances", type=int, help="how many (default: 1, or as many as the endpoint has)")
     on.add_argument(
         "--inference-ami", metavar="VERSION", help="InferenceAmiVersion of the host (default: by the instance type)"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NoReturn
 
 from classifier import config, rule_settings
 from classifier.search_space import OF_THE_JOB
-from orchestrate import console, session
+from orchestrate import console, session, settings
 from orchestrate.channels import Weights, add_weights_argument, parse_weights
 from orchestrate.console import Console
 from orchestrate.errors import InputError
@@ -29,36 +30,85 @@ def unguarded(again: str, name: str, stop: Callable[[], object]) -> AbstractCont
     return nullcontext()
 
 
-def parser(doc: str | None) -> argparse.ArgumentParser:
-    """A script's parser: its docstring is the help; no abbreviations, so that new options break no command."""
-    made = _Parser(
-        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
-        conflict_handler="resolve",
+def parser(doc: str | None, failed: str = "", rules: bool = False, has_place: bool = True) -> Parser:
+    """A script's parser: its docstring is the help; no abbreviations, so that new options break no command.
+
+    `failed`: what exit code 1 means, where the script can end with it; `rules`: whether it can end with 3; `has_place`:
+    whether it talks to the SageMaker API.
+    """
+    made = Parser(
+        description=doc, epilog=_epilog(failed, rules), formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False, conflict_handler="resolve",
     )  # fmt: skip
-    session.add_arguments(made)
+    if has_place:
+        session.add_arguments(made)
+    made.add_argument("--verbose", action="store_true", help="tell each request to AWS, and where a bug of ours lies")
     return made
 
 
-class _Parser(argparse.ArgumentParser):
-    """Tells what is wrong in one sentence; argparse's own puts the usage of forty lines before it."""
+class Parser(argparse.ArgumentParser):
+    """Tells what is wrong in one sentence, where argparse's own puts forty lines of usage before it; takes what is not
+    given from the settings."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self._settings: dict[str, tuple[str, str]] = {}
+
+    def add_setting(self, flag: str, key: str, default: str, what: str) -> None:
+        """An option that is `key` of the settings where it is not given, and `default` where those do not say it."""
+        action = self.add_argument(flag, help=f"{what} (default: {key} of the settings, else {default})")
+        self._settings[action.dest] = (key, default)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse's. Raises InputError: the settings cannot be read."""
+        found, rest = super().parse_known_args(args, namespace)
+        missing = {dest: asked for dest, asked in self._settings.items() if getattr(found, dest) is None}
+        known = settings.read() if missing else settings.Settings()
+        for dest, (key, default) in missing.items():
+            setattr(found, dest, known.get(key) or default)
+        return found, rest
 
     def error(self, message: str) -> NoReturn:
         """Exit code 2, as for all that is given wrong."""
         self.exit(2, f"error: {message}; see {self.prog} --help\n")
 
 
-def add_run(made: argparse.ArgumentParser, json: bool = True) -> None:
-    """--dry-run, --yes, --json."""
-    made.add_argument("--dry-run", action="store_true", help="print the exact requests and send nothing")
-    made.add_argument("--yes", action="store_true", help="do not ask before what costs money")
-    if json:
-        made.add_argument("--json", action="store_true", help="the result as JSON on standard output")
+def _epilog(failed: str, rules: bool) -> str:
+    codes = ["0 done"]
+    codes += [f"1 {failed}"] if failed else []
+    codes += ["2 something given is wrong, or AWS refuses"]
+    codes += ["3 the training ended well and a rule marked as an error fired"] if rules else []
+    codes += ["70 a bug of ours", "130 Ctrl-C", "143 SIGTERM"]
+    told = textwrap.fill(f"Exit codes: {'; '.join(codes)}.", 120)
+    return f"{told}\nSettings are KENNEL_* variables and kennel.toml: python orchestrate/doctor.py shows them."
 
 
-def add_training(made: argparse.ArgumentParser) -> None:
+def add_dry_run(made: argparse.ArgumentParser, what: str = "print the exact requests and send nothing") -> None:
+    """--dry-run."""
+    made.add_argument("--dry-run", action="store_true", help=what)
+
+
+def add_yes(made: argparse.ArgumentParser, what: str = "do not ask before what costs money") -> None:
+    """--yes."""
+    made.add_argument("--yes", action="store_true", help=what)
+
+
+def add_json(made: argparse.ArgumentParser) -> None:
+    """--json."""
+    made.add_argument("--json", action="store_true", help="the result as JSON on standard output")
+
+
+def add_run(made: argparse.ArgumentParser) -> None:
+    """--dry-run, --yes and --json."""
+    add_dry_run(made)
+    add_yes(made)
+    add_json(made)
+
+
+def add_training(made: Parser) -> None:
     """The data, the hyperparameters and the machine of a training job."""
     made.add_argument("--data", metavar="DIR|URI", help="data set with train/, valid/ and test/")
-    made.add_argument("--instance-type", default="ml.m5.xlarge", help="machine of a job (default: ml.m5.xlarge)")
+    made.add_setting("--instance-type", "instance-type", "ml.m5.xlarge", "machine of a job")
     made.add_argument(
         "--max-runtime-s", type=int, default=DEFAULT_MAX_RUNTIME_S,
         help=f"seconds after which a job is stopped (default: {DEFAULT_MAX_RUNTIME_S})",

@@ -226,17 +226,24 @@ def _plan(args: argparse.Namespace) -> Plan:
     )  # fmt: skip
 
 
-def main() -> None:
-    """Parses, runs, prints."""
-    parser = options.parser(__doc__)
+def command_line() -> options.Parser:
+    """What can be given."""
+    parser = options.parser(__doc__, failed="a job or the endpoint failed", rules=True)
     prepare.add_source_arguments(parser)
     search.add_arguments(parser, trials=4)
     options.add_training(parser)
-    parser.add_argument("--endpoint-instance-type", default="ml.m5.large", help="(default: ml.m5.large)")
+    parser.add_setting(
+        "--endpoint-instance-type", "endpoint-instance-type", "ml.m5.large", "machine of the endpoint"
+    )  # fmt: skip
     parser.add_argument("--keep", action="store_true", help="leave the endpoint in service at the end")
-    parser.add_argument("--yes", action="store_true", help="do not ask before what costs money")
-    parser.add_argument("--json", action="store_true", help="the result as JSON on standard output")
-    args = parser.parse_args()
+    options.add_yes(parser)
+    options.add_json(parser)
+    return parser
+
+
+def main() -> None:
+    """Parses, runs, prints."""
+    args = command_line().parse_args()
     out = console.Console(args.json)
     plan = _plan(args)
     session = open_session(args)
@@ -244,12 +251,12 @@ def main() -> None:
     try:
         session.require_image()
         session.require_role()
-        price = session.usd_per_hour(plan.machine.instance_type)
-        hours = plan.machine.max_runtime_s / 3600
+        price = session.price(plan.machine.instance_type, pricing.TRAINING)
         count = tune.count_jobs(plan.search, plan.way, plan.fixed) + 1
-        out.say(pricing.at_most(price, count, hours, plan.machine.instance_type))
-        out.say("endpoint " + pricing.by_the_hour(session.usd_per_hour(plan.endpoint_type), plan.endpoint_type))
-        if price != 0:
+        out.say(pricing.of_jobs(price, plan.machine, count))
+        price_of_endpoint = session.price(plan.endpoint_type, pricing.HOSTING)
+        out.say("endpoint " + pricing.by_the_hour(price_of_endpoint, plan.endpoint_type))
+        if price != pricing.FREE:
             console.confirm(f"Start {count} training jobs and an endpoint?", args.yes)
         outcome = pipeline(session, plan, out)
         show(outcome, out)

@@ -90,9 +90,9 @@ def document(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
     return [{"photograph": p.photograph, "labels": p.labels} for p in predictions]
 
 
-def main() -> None:
-    """Parses, asks, prints."""
-    parser = options.parser(__doc__)
+def command_line() -> options.Parser:
+    """What can be given."""
+    parser = options.parser(__doc__, failed="the container failed")
     parser.add_argument("photographs", nargs="*", metavar="PHOTOGRAPH", help="a file, a folder, an address, or -")
     parser.add_argument("--endpoint", required=True, metavar="NAME")
     parser.add_argument("--model", metavar="FILE", help="which model of a multi-model endpoint")
@@ -103,8 +103,13 @@ def main() -> None:
     )
     parser.add_argument("--csv", type=Path, metavar="FILE", help="the answers as a table")
     parser.add_argument("--page", action="store_true", help="open a page on which to try the endpoint")
-    parser.add_argument("--json", action="store_true", help="the result as JSON on standard output")
-    args = parser.parse_args()
+    options.add_json(parser)
+    return parser
+
+
+def main() -> None:
+    """Parses, asks, prints."""
+    args = command_line().parse_args()
     if args.top_k < 1:
         raise InputError(f"--top-k {args.top_k} must be at least 1")
     if bool(args.photographs) == args.page:

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestrate import console, dataset, scaling, sharding, sources, synthetic
+from orchestrate import console, dataset, options, scaling, session, sharding, sources, synthetic
 from orchestrate.channels import MANIFEST
 from orchestrate.errors import InputError
 from orchestrate.storage import Storage, check_uri, is_uri, local_path
@@ -241,17 +241,22 @@ def source_of(args: argparse.Namespace, seed: int) -> Source:
     return Source(args.source, settings, args.resize, args.shards)
 
 
-def main() -> None:
-    """Parses, prepares, prints."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def command_line() -> options.Parser:
+    """What can be given."""
+    parser = options.parser(__doc__, has_place=False)
     add_source_arguments(parser)
     parser.add_argument("--output", metavar="DIR|URI", help="where to (default: runs/data/NAME)")
     parser.add_argument("--seed", type=int, default=0, help="of the split and of synthetic photographs (default: 0)")
-    parser.add_argument("--region", help="AWS region of an s3:// output")
-    parser.add_argument("--json", action="store_true", help="the result as JSON on standard output")
-    args = parser.parse_args()
+    session.add_region(parser)
+    options.add_json(parser)
+    return parser
+
+
+def main() -> None:
+    """Parses, prepares, prints."""
+    args = command_line().parse_args()
     if not args.source:
-        parser.error("--source is missing: a folder, a zip, a URL, udacity or synthetic")
+        raise InputError("--source is missing: give a folder, a zip, a URL, udacity or synthetic")
     source = source_of(args, args.seed)
     out = console.Console(args.json)
     folder, upload_to = _destination(args.output, source)
@@ -261,10 +266,8 @@ def main() -> None:
     show(prepared, out)
     where = str(folder)
     if upload_to:
-        import boto3
-
         with out.progress(f"uploading to {upload_to}"):
-            where = Storage(lambda: boto3.Session(region_name=args.region).client("s3")).publish(folder, upload_to)
+            where = Storage(lambda: session.aws(args).client("s3")).publish(folder, upload_to)
     out.say(f"data set: {where}")
     out.say(f"samples:  {folder / SAMPLES}")
     out.say(f"next:     python orchestrate/tune.py --data {where} --image URI   (or --local)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,17 +75,18 @@ def requests(repository: str) -> dict[str, dict[str, Any]]:
 
 
 @contextmanager
-def ecr(region: str | None, repository: str) -> Iterator[tuple[Destination, bool]]:
+def ecr(open_boto: Callable[[], Any], repository: str) -> Iterator[tuple[Destination, bool]]:
     """(the account's repository of that name, whether it was made now); the caller is logged in meanwhile.
+
+    `open_boto`: makes the boto3.Session.
 
     Raises:
         InputError: no region, no credentials, or ones that have expired.
     """
-    import boto3
     from botocore import exceptions as aws
 
     try:
-        boto = boto3.Session(region_name=region)
+        boto = open_boto()
         if not boto.region_name:
             raise InputError("no AWS region is configured: add --region, for example --region us-east-1")
         client = boto.client("ecr")

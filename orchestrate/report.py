@@ -69,14 +69,19 @@ def document(report: Report) -> dict[str, Any]:
     return {**short, "findings": [asdict(f) for f in report.fired], "report": str(report.path)}
 
 
-def main() -> None:
-    """Parses, fetches, shows."""
+def command_line() -> options.Parser:
+    """What can be given."""
     parser = options.parser(__doc__)
     parser.add_argument("names", nargs="+", metavar="NAME", help="training job, or folder with its report")
     parser.add_argument("--compare", action="store_true", help="put two of them side by side")
     browser.add_argument(parser)
-    parser.add_argument("--json", action="store_true", help="the result as JSON on standard output")
-    args = parser.parse_args()
+    options.add_json(parser)
+    return parser
+
+
+def main() -> None:
+    """Parses, fetches, shows."""
+    args = command_line().parse_args()
     if args.compare and len(args.names) != 2:
         raise InputError(f"--compare takes two names, not {len(args.names)}")
     out = console.Console(args.json)

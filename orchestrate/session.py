@@ -14,16 +14,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orchestrate import pricing
+from orchestrate import prices, request_log, settings
 from orchestrate.console import NO_CREDENTIALS
 from orchestrate.errors import InputError
+from orchestrate.pricing import FREE, Price
 from orchestrate.storage import Storage, check_uri
 
 # Stands for the caller's account and role where nobody has been asked: `--dry-run`, and this machine.
 PLACEHOLDER_ACCOUNT = "000000000000"
 PLACEHOLDER_ROLE = f"arn:aws:iam::{PLACEHOLDER_ACCOUNT}:role/kennel"
 DEFAULT_REGION = "us-east-1"
-_ROLE = re.compile(r"arn:aws[a-z-]*:iam::(\d{12}):role/.+")
+ROLE = re.compile(r"arn:aws[a-z-]*:iam::(\d{12}):role/.+")
 _LOOPBACK_SERVICES = ("sagemaker", "sagemaker-runtime", "application-autoscaling", "logs", "sts")
 _CONTAINER_BIN = Path(__file__).resolve().parent.parent / "container_src" / "bin"
 
@@ -44,8 +45,8 @@ class Session:
     storage: Storage
     poll_s: float
     """seconds between two looks at a running job"""
-    usd_per_hour: Callable[[str], float | None]
-    """instance type -> USD an hour, 0 where nothing is charged, None where unknown"""
+    price: Callable[[str, str], Price | None]
+    """(instance type, one of `pricing`'s uses) -> what an hour costs, None where unknown"""
     flags: str
     """what to add to a command so that it talks to the same place"""
     notes: tuple[str, ...] = ()
@@ -62,8 +63,8 @@ class Session:
         """Raises InputError when no image was named and there is no default."""
         if not self.image:
             raise InputError(
-                "--image is missing: give the URI of the image in ECR "
-                "(ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME:TAG), or --local to run on this machine"
+                "--image is missing: give the URI of the image in ECR (ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME:TAG; "
+                "also KENNEL_IMAGE or kennel.toml), or --local to run on this machine"
             )
         return self.image
 
@@ -71,7 +72,8 @@ class Session:
         """Raises InputError when jobs and endpoints would have no role to run under."""
         if not self.role:
             raise InputError(
-                "you are no SageMaker execution role: name one with --role ARN or KENNEL_ROLE (infra/ creates one)"
+                "you are no SageMaker execution role: name one with --role ARN or KENNEL_ROLE, or in kennel.toml "
+                "(infra/ creates one)"
             )
         return self.role
 
@@ -85,13 +87,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Where to run and where to write."""
     group = parser.add_argument_group("where it runs")
     group.add_argument("--local", action="store_true", help="send the requests to a SageMaker API on this machine")
-    group.add_argument("--image", help="container image (with --local the default is `process`: no container)")
-    group.add_argument("--region", help="AWS region (default: that of the AWS configuration)")
-    group.add_argument("--role", help="ARN of the execution role (default: KENNEL_ROLE, else the caller's own)")
-    group.add_argument(
-        "--output", metavar="URI", help="where everything is written "
-        "(default: KENNEL_OUTPUT, else s3://sagemaker-REGION-ACCOUNT/kennel; with --local file://CURRENT_DIRECTORY/runs)",
-    )  # fmt: skip
+    group.add_argument("--image", metavar="URI", help="container image (default: that of the settings; with --local "
+                       "`process`: no container)")  # fmt: skip
+    add_region(group)
+    group.add_argument("--role", metavar="ARN",
+                       help="role of jobs and endpoints (default: that of the settings, else your own)")  # fmt: skip
+    group.add_argument("--output", metavar="URI", help="where everything is written (default: that of the settings, "
+                       "else s3://sagemaker-REGION-ACCOUNT/kennel; with --local file://HERE/runs)")  # fmt: skip
+
+
+def add_region(group: Any) -> None:
+    """--region, of a parser or of a group of one."""
+    group.add_argument("--region", help="AWS region (default: that of the settings, else of the AWS configuration)")
 
 
 def open_session(args: argparse.Namespace, dry: bool = False) -> Session:
@@ -107,26 +114,41 @@ def open_session(args: argparse.Namespace, dry: bool = False) -> Session:
     return _on_this_machine(args, dry) if args.local else _on_aws(args, dry)
 
 
-def _on_aws(args: argparse.Namespace, dry: bool) -> Session:
+def aws(args: argparse.Namespace) -> Any:
+    """boto3.Session of the region that an option or a setting names, else of the AWS configuration's.
+
+    Raises:
+        InputError: there is no such profile, or settings cannot be read.
+    """
     import boto3
     from botocore.exceptions import ProfileNotFound
 
-    output = args.output or os.environ.get("KENNEL_OUTPUT")
-    root = check_uri(output) if output else None
-
     try:
-        boto = boto3.Session(region_name=args.region)
+        boto = boto3.Session(region_name=args.region or settings.read().get("region"))
     except ProfileNotFound as error:
         raise InputError(f"{error}: set AWS_PROFILE to one of ~/.aws/config, or unset it") from None
+    if args.verbose:
+        request_log.watch(boto)
+    return boto
+
+
+def _on_aws(args: argparse.Namespace, dry: bool) -> Session:
+    set_ = settings.read()
+    output = args.output or set_.get("output")
+    root = check_uri(output) if output else None
+    boto = aws(args)
     region = boto.region_name or (DEFAULT_REGION if dry else None)
     if region is None:
         raise InputError("no AWS region is configured: add --region, for example --region us-east-1")
-    role = args.role or os.environ.get("KENNEL_ROLE")
-    if role and not _ROLE.fullmatch(role):
-        raise InputError(f"the role {role!r} is no role's ARN: it looks like arn:aws:iam::123456789012:role/NAME")
+    role = args.role or set_.get("role")
+    if role and not ROLE.fullmatch(role):
+        source = "" if args.role else set_.source("role")
+        raise InputError(
+            f"the role {role!r}{source} is no role's ARN: it looks like arn:aws:iam::123456789012:role/NAME"
+        )
     notes: tuple[str, ...] = ()
     if dry:
-        found = _ROLE.fullmatch(role) if role else None
+        found = ROLE.fullmatch(role) if role else None
         account = found[1] if found else PLACEHOLDER_ACCOUNT
         if not role:
             role = PLACEHOLDER_ROLE
@@ -142,10 +164,10 @@ def _on_aws(args: argparse.Namespace, dry: bool) -> Session:
         region=region,
         role=role,
         root=root or f"s3://sagemaker-{region}-{account}/kennel",
-        image=args.image,
+        image=args.image or set_.get("image"),
         storage=Storage(lambda: boto.client("s3", region_name=region)),
         poll_s=5.0,
-        usd_per_hour=pricing.usd_per_hour,
+        price=prices.of(region, None if dry else lambda: boto),
         flags=f"--region {region}" + _repeat(args),
         notes=notes,
     )
@@ -163,6 +185,18 @@ def _repeat(args: argparse.Namespace) -> str:
     return f" --output {args.output}" if args.output else ""
 
 
+def service_state() -> Path:
+    """Where the server of this machine keeps what it knows."""
+    return Path(os.environ.get("LOCAL_SAGEMAKER_STATE") or Path.cwd() / "runs" / ".sagemaker").absolute()
+
+
+def running_service() -> str | None:
+    """The URL of the server of this machine, None when none runs."""
+    from local_sagemaker import daemon
+
+    return daemon.running_url(service_state())
+
+
 def _on_this_machine(args: argparse.Namespace, dry: bool) -> Session:
     import boto3
     from botocore.config import Config
@@ -170,7 +204,7 @@ def _on_this_machine(args: argparse.Namespace, dry: bool) -> Session:
     from local_sagemaker import daemon
 
     runs = Path.cwd() / "runs"
-    state = Path(os.environ.get("LOCAL_SAGEMAKER_STATE") or runs / ".sagemaker").absolute()
+    state = service_state()
     # Where the executables `train` and `serve` are that run without a container.
     executables = Path(os.environ.get("LOCAL_SAGEMAKER_PROCESS_PATH") or _CONTAINER_BIN)
     running = None if dry else daemon.running_url(state)
@@ -194,8 +228,11 @@ def _on_this_machine(args: argparse.Namespace, dry: bool) -> Session:
         return f"the local SageMaker server of {state} is stopped, with its jobs and endpoints"
 
     region = args.region or DEFAULT_REGION
+    boto = LoopbackSession(aws_access_key_id="local", aws_secret_access_key="local", region_name=region)
+    if args.verbose:
+        request_log.watch(boto)
     return Session(
-        boto=LoopbackSession(aws_access_key_id="local", aws_secret_access_key="local", region_name=region),
+        boto=boto,
         region=region,
         role=args.role or PLACEHOLDER_ROLE,
         root=check_uri(args.output) if args.output else runs.as_uri(),
@@ -203,7 +240,7 @@ def _on_this_machine(args: argparse.Namespace, dry: bool) -> Session:
         # Data may lie on S3 all the same: then it is read with the caller's own credentials.
         storage=Storage(lambda: boto3.Session().client("s3")),
         poll_s=0.5,
-        usd_per_hour=lambda instance_type: 0.0,
+        price=lambda instance_type, use: FREE,
         flags="--local" + _repeat(args),
         started_service=running is None and not dry,
         stop_service=stop,

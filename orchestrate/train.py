@@ -8,9 +8,6 @@ before. Tensors, times and the machine are recorded and judged by rules while it
 --rules sets the rules (`Overfit:ratio=0.2;DeadRelu:off;LossNotDecreasing:error`), --stop-on ends the job when one
 fires. The report comes to runs/NAME/results, also of a job that failed or was stopped. --spot trains on a spot
 instance: where it is taken away, the job goes on from its last checkpoint on the next one.
-
-Exit codes: 0 done; 1 the job failed, was stopped, or was ended by a rule of --stop-on; 2 something given is wrong;
-3 the job ended well and a rule marked as an error fired; 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -145,9 +142,11 @@ def document(trained: Trained) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Parses, trains, prints."""
-    parser = options.parser(__doc__)
+def command_line() -> options.Parser:
+    """What can be given."""
+    parser = options.parser(
+        __doc__, failed="the job failed, was stopped, or was ended by a rule of --stop-on", rules=True
+    )
     options.add_training(parser)
     parser.add_argument("--from-tuning", metavar="NAME", help="a tuning job whose best hyperparameters are taken")
     parser.add_argument("--name", help="of the training job (default: kennel-train-DATE-TIME-XXXX)")
@@ -159,7 +158,12 @@ def main() -> None:
     parser.add_argument("--managed-debugger", action="store_true", help=managed_debugger.HELP)
     browser.add_argument(parser)
     options.add_run(parser)
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Parses, trains, prints."""
+    args = command_line().parse_args()
     out = console.Console(args.json or args.dry_run)
     if args.attach:
         session = open_session(args)
@@ -174,9 +178,9 @@ def main() -> None:
         session = open_session(args, dry=args.dry_run and not args.from_tuning)
         options.say_notes(out, session)
         session.require_role()
-        price = session.usd_per_hour(machine.instance_type)
-        out.say(pricing.at_most(price, 1, machine.max_runtime_s / 3600, machine.instance_type))
-        if price != 0 and not args.dry_run:
+        price = session.price(machine.instance_type, pricing.TRAINING)
+        out.say(pricing.of_jobs(price, machine))
+        if price != pricing.FREE and not args.dry_run:
             console.confirm("Start the training job?", args.yes)
         image, inputs, hyperparameters = _job_of(session, args, given, weights)
         if args.dry_run:

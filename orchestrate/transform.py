@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,18 +73,18 @@ class Transformed:
 def transform(
     session: Session, out: console.Console, name: str, image: str, artifact: str, batch: Batch
 ) -> Transformed:
-    """Runs the job to its end; the model, which only it needs, is deleted.
+    """Runs the job to its end.
 
     Raises:
         JobFailed: it failed or was stopped; with the end of its log.
     """
     (_, model), (_, job) = requests(session, name, image, artifact, batch)
     jobs.create(session, "CreateModel", model)
-    try:
+    with ExitStack() as half_made:
+        half_made.callback(endpoints.delete, session, "Model", name)
         jobs.create(session, "CreateTransformJob", job)
-        return attach(session, out, name)
-    finally:
-        endpoints.delete(session, "Model", name)
+        half_made.pop_all()
+    return attach(session, out, name)
 
 
 def requests(
@@ -113,7 +113,9 @@ def requests(
 
 
 def attach(session: Session, out: console.Console, name: str) -> Transformed:
-    """Follows a job that runs, or has ended, and reads its answers.
+    """Follows a job that runs, or has ended, and reads its answers; the model, which only it needed, is deleted.
+
+    A job that goes on without us, after Ctrl-C, keeps its model until it is attached to again, or cleaned.
 
     Raises:
         JobFailed: it failed or was stopped; with the end of its log.
@@ -128,6 +130,8 @@ def attach(session: Session, out: console.Console, name: str) -> Transformed:
             show(f"{name}: {sum(1 for _ in _answers(session, output))} answers, {time.monotonic() - begin:.0f} s")
             time.sleep(session.poll_s)
             status = client.describe_transform_job(TransformJobName=name)
+    if status["ModelName"] == name:
+        endpoints.delete(session, "Model", name)
     if status["TransformJobStatus"] != "Completed":
         for line in follow.LogReader(session, LOGS, f"{name}/").read()[-_TAIL:]:
             out.say(f"  {line}")
@@ -145,20 +149,25 @@ def following(session: Session, out: console.Console, name: str) -> AbstractCont
     return options.goes_on(out, session, again, name, stop)
 
 
-def main() -> None:
-    """Parses, runs, prints."""
-    parser = options.parser(__doc__)
+def command_line() -> options.Parser:
+    """What can be given."""
+    parser = options.parser(__doc__, failed="the job failed or was stopped")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--from-training", metavar="NAME", help="a completed training job")
     what.add_argument("--artifact", metavar="URI", help="a model.tar.gz")
     what.add_argument("--attach", metavar="NAME", help="follow a transform job that was started before")
     parser.add_argument("--data", metavar="DIR|URI", help="the photographs, or a manifest of them")
     parser.add_argument("--name", help="of the job (default: kennel-batch-DATE-TIME-XXXX)")
-    parser.add_argument("--instance-type", default="ml.m5.xlarge", help="(default: ml.m5.xlarge)")
+    parser.add_setting("--instance-type", "instance-type", "ml.m5.xlarge", "machine of the job")
     parser.add_argument("--instances", type=int, default=1, help="that share the photographs (default: 1)")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="the table (default: runs/NAME/answers.csv)")
     options.add_run(parser)
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Parses, runs, prints."""
+    args = command_line().parse_args()
     if args.instances < 1:
         raise InputError(f"--instances {args.instances} must be at least 1")
     if not args.data and not args.attach:
@@ -177,14 +186,14 @@ def main() -> None:
             image = args.image or image
         else:
             image, artifact = session.require_image(), args.artifact
-        price = session.usd_per_hour(args.instance_type)
+        price = session.price(args.instance_type, pricing.TRANSFORM)
         out.say(pricing.by_the_hour(price, args.instance_type, args.instances, "until the job ends"))
         data = _published(session, args.data, name, not args.dry_run)
         batch = Batch(data, storage.join(session.root, name, "answers"), args.instance_type, args.instances)
         if args.dry_run:
             print(jobs.printable(dict(requests(session, name, image, artifact, batch))))
             return
-        if price != 0:
+        if price != pricing.FREE:
             console.confirm("Start the transform job?", args.yes)
         with following(session, out, name):
             done = transform(session, out, name, image, artifact, batch)

@@ -138,15 +138,20 @@ def show(found: Tuned, out: console.Console) -> None:
     out.say(f"page:       {tuning_page.local_file(found)}")
 
 
-def main() -> None:
-    """Parses, searches, prints."""
-    parser = options.parser(__doc__)
+def command_line() -> options.Parser:
+    """What can be given."""
+    parser = options.parser(__doc__, failed="no trial gave a value of the objective")
     search.add_arguments(parser, trials=4)
     options.add_training(parser)
     parser.add_argument("--name", help="of the tuning job (default: kennel-tune-DATE-TIME-XXXX)")
     parser.add_argument("--attach", metavar="NAME", help="follow a search that was started before")
     options.add_run(parser)
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Parses, searches, prints."""
+    args = command_line().parse_args()
     out = console.Console(args.json or args.dry_run)
     if args.attach:
         session = open_session(args)
@@ -160,10 +165,10 @@ def main() -> None:
         options.say_notes(out, session)
         session.require_image()
         session.require_role()
-        price = session.usd_per_hour(machine.instance_type)
+        price = session.price(machine.instance_type, pricing.TRAINING)
         count = count_jobs(space, way, fixed)
-        out.say(pricing.at_most(price, count, machine.max_runtime_s / 3600, machine.instance_type))
-        if price != 0 and not args.dry_run:
+        out.say(pricing.of_jobs(price, machine, count))
+        if price != pricing.FREE and not args.dry_run:
             console.confirm("Start the search?" if count == 1 else f"Start {count} training jobs?", args.yes)
         inputs = channels.publish(session, data, weights, send=not args.dry_run)
         if args.dry_run:

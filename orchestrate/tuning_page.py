@@ -14,7 +14,7 @@ NAME = "tuning.html"
 
 def write(session: Session, found: Tuned) -> None:
     """Writes the page beside best.json, and to this machine for the browser."""
-    html = render(found, session.usd_per_hour(found.instance_type)).encode()
+    html = render(found, session.price(found.instance_type, pricing.TRAINING)).encode()
     session.storage.write(html, storage.join(found.folder, NAME))
     file = local_file(found)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -26,10 +26,11 @@ def local_file(found: Tuned) -> Path:
     return Path("runs") / found.name / NAME
 
 
-def render(found: Tuned, usd_per_hour: float | None) -> str:
-    """`usd_per_hour`: 0 where nothing is charged, None where the price is unknown."""
+def render(found: Tuned, price: pricing.Price | None) -> str:
+    """`price`: of the instance type; None where it is unknown."""
     import jinja2
 
+    usd_per_hour = price.usd if price else None
     templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
@@ -52,7 +53,7 @@ def render(found: Tuned, usd_per_hour: float | None) -> str:
         names=sorted({name for trial in found.trials for name in trial.hyperparameters}),
         longest=max((trial.seconds or 0.0 for trial in found.trials), default=0.0) or 1.0,
         features_s=features_s, whole_s=found.seconds + features_s,
-        usd_per_hour=usd_per_hour, basis=pricing.BASIS,
+        usd_per_hour=usd_per_hour, basis=price.basis if price else "",
         whole_usd=None if usd_per_hour is None else
         ((found.seconds if found.in_one_job else trials_s) + features_s) / 3600 * usd_per_hour,
         failed=[trial for trial in found.trials if trial.failure],

@@ -262,7 +262,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_a_missing_repository_is_made_once(aws: None) -> None:
-    with registry.ecr("eu-west-1", "kennel") as (made, is_new):
+    with registry.ecr(lambda: boto3.Session(region_name="eu-west-1"), "kennel") as (made, is_new):
         assert is_new
         assert made.name == "123456789012.dkr.ecr.eu-west-1.amazonaws.com/kennel"
     client = boto3.client("ecr", "eu-west-1")
@@ -273,7 +273,7 @@ def test_a_missing_repository_is_made_once(aws: None) -> None:
     policy = json.loads(client.get_lifecycle_policy(repositoryName="kennel")["lifecyclePolicyText"])
     assert [rule["selection"]["countNumber"] for rule in policy["rules"]] == [7, 20]
     assert client.list_tags_for_resource(resourceArn=found["repositoryArn"])["tags"] == jobs.TAGS
-    with registry.ecr("eu-west-1", "kennel") as (_, is_new):
+    with registry.ecr(lambda: boto3.Session(region_name="eu-west-1"), "kennel") as (_, is_new):
         assert not is_new
 
 
@@ -285,7 +285,7 @@ def test_the_token_stays_in_a_configuration_of_its_own(
     kept = {"credsStore": "keychain", "auths": {"ghcr.io": {}}, "currentContext": "mine"}
     (users / "config.json").write_text(json.dumps(kept))
     monkeypatch.setenv("DOCKER_CONFIG", str(users))
-    with registry.ecr("eu-west-1", "kennel") as (made, _):
+    with registry.ecr(lambda: boto3.Session(region_name="eu-west-1"), "kennel") as (made, _):
         folder = Path(made.environment["DOCKER_CONFIG"])
         written = json.loads((folder / "config.json").read_text())
         assert list(written["auths"]) == [made.host] and "credsStore" not in written

@@ -6,7 +6,6 @@ container's own writer has made.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
@@ -249,7 +248,7 @@ def test_a_folder_without_a_report_or_with_one_of_another_form(tmp_path: Path) -
 
 
 def test_rules_that_would_never_judge_are_refused(session: Session) -> None:
-    parser = argparse.ArgumentParser(parents=[options.parser(None)], add_help=False, conflict_handler="resolve")
+    parser = options.parser(None)
     options.add_training(parser)
     for arguments, sentence in (
         (["--rules", "Overfti:off"], "there is no rule 'Overfti'; did you mean Overfit?"),

@@ -11,6 +11,7 @@ import pytest
 from orchestrate import curves, importance, scales, tuning_page
 from orchestrate.features import Features
 from orchestrate.follow import Trial
+from orchestrate.pricing import FREE, Price
 from orchestrate.tuned import Tuned
 
 
@@ -37,7 +38,7 @@ MANY = [trial(n, 0.001 * 1.5**n, 0.9 - abs(n - 6) * 0.05) for n in range(1, 11)]
 
 def test_everything_is_on_the_page() -> None:
     failed = trial(11, 0.5, None, status="Failed", failure="<script>alert('the bowl')</script>")
-    html = tuning_page.render(search(*MANY, failed, best=5), 0.23)
+    html = tuning_page.render(search(*MANY, failed, best=5), Price(0.23, "us-east-1 prices of 2025"))
     assert "<script" not in html
     assert re.search(r'<tr class="why">.*&lt;script&gt;alert.*the bowl', html), "why it failed has a row of its own"
     assert not re.search(r"(src|href)=|url\(|@import", html), "nothing is loaded from elsewhere"
@@ -54,11 +55,11 @@ def test_everything_is_on_the_page() -> None:
     assert html.count("<tr>") >= 11
 
 
-@pytest.mark.parametrize("price", [0.0, None])
-def test_a_single_trial(price: float | None) -> None:
+@pytest.mark.parametrize("price", [FREE, None])
+def test_a_single_trial(price: Price | None) -> None:
     html = tuning_page.render(search(trial(1, 0.01, 0.5)), price)
     assert "Cannot be told" in html
-    assert ("none" if price == 0 else "unknown") in html
+    assert ("none" if price else "unknown") in html
 
 
 def test_importance_finds_what_matters() -> None:
