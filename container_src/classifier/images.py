@@ -6,6 +6,7 @@ photograph; their settings are a `Preprocessing`, which travels in the model art
 
 from __future__ import annotations
 
+import functools
 import math
 import random
 from collections.abc import Sequence
@@ -71,14 +72,24 @@ def normalize(batch: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor
     # Rows of w * 3 values are long enough for the processor's vector units; pixels of 3 are not.
     rows = batch.flatten(2)
     made = torch.empty(rows.shape, device=batch.device)
-    mean, std = (made.new_tensor(values).mul_(255).repeat(batch.shape[2]) for values in
-                 (preprocessing.mean, preprocessing.std))  # fmt: skip
+    mean, std = _rows(preprocessing, batch.shape[2], batch.device)
     # One picture stays in the processor's cache for all three passes, a batch does not. A GPU takes all in one go.
     at_once = 1 if batch.device.type == "cpu" else len(batch)
     for part, pixels in zip(made.split(at_once), rows.split(at_once), strict=True):
         part.copy_(pixels).sub_(mean).div_(std)
     # A permuted view of NHWC memory is what torch calls channels_last: nothing is copied for the layout.
     return made.view(batch.shape).permute(0, 3, 1, 2)
+
+
+@functools.lru_cache(maxsize=16)
+def _rows(preprocessing: Preprocessing, width: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation on a scale to 255, float32 [width * 3].
+
+    They are kept: a host that copies values to a GPU waits until that is done with all its work.
+    """
+    with torch.inference_mode(False):  # what is made within it can be used nowhere else
+        mean, std = (torch.tensor(values) * 255 for values in (preprocessing.mean, preprocessing.std))
+        return mean.repeat(width).to(device), std.repeat(width).to(device)
 
 
 def _scaled(pixels: Pixels, box: Box, side: int, device: torch.device) -> torch.Tensor:
