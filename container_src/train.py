@@ -75,7 +75,7 @@ def main() -> None:
 
 def asked(stop: threading.Event) -> tuple[Config, Job]:
     """What the platform's files ask for. Raises InputError: a hyperparameter is wrong."""
-    from sagemaker_training import environment, logging_config
+    from sagemaker_training import environment, logging_config, params
 
     # It tells of each string among the hyperparameters that it is no JSON; its errors are worth reading.
     logging_config.get_logger().setLevel(logging.WARNING)
@@ -93,6 +93,7 @@ def asked(stop: threading.Event) -> tuple[Config, Job]:
         stop=stop,
         rank=env.hosts.index(env.current_host),
         hosts=len(env.hosts),
+        is_trial=params.TUNING_METRIC_PARAM in environment.read_hyperparameters(),
         divided=frozenset(
             name
             for name, channel in env.input_data_config.items()

@@ -97,7 +97,8 @@ def add_engine(
         digests.append(hashlib.sha256(content).hexdigest())
     path = directory / DESCRIPTION
     description = json.loads(path.read_text(encoding="utf-8"))
-    description["engines"].append({"name": name, **measured, "sha256": digests})
+    others = [engine for engine in description.get("engines", ()) if engine["name"] != name]
+    description["engines"] = [*others, {"name": name, **measured, "sha256": digests}]
     with replacing(path) as file:
         file.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 

@@ -149,6 +149,13 @@ class Config:
         0.0,
         1440.0,
     )
+    quantize: str = _hyperparameter(
+        "auto",
+        "whether the artifact gets the network in integers of 8 bits as well, for the CPUs that serve it; it is kept "
+        "only if it is as good. `auto`: not in a tuning job's trials, nor with fewer photographs in `valid` than could "
+        "show its cost in accuracy",
+        choices=("auto", "always", "never"),
+    )
     debug: bool = _hyperparameter(False, "watch the training: record tensors and times, judge them, write the report")
     save_interval: int = _hyperparameter(
         0,

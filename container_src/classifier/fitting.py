@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from classifier import artifact, metrics, training
+from classifier import artifact, calibration, metrics, training
 from classifier.checkpoint import Checkpoints
 from classifier.config import Config
 from classifier.distributed import ALONE, Ranks
@@ -149,6 +149,7 @@ def deliver(
                 job.model_dir, model=config.model, classes=material.classes, preprocessing=material.preprocessing,
                 metrics=measured, provenance=provenance, state={**material.frozen, **net.state_dict()},
             )  # fmt: skip
+        say(calibration.add(job, config))
     except (OSError, SafetensorError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise InputError(f"the model could not be written to {job.model_dir} ({reason}): give the job a larger volume, "

@@ -15,7 +15,7 @@ class Job:
     """One job. `weights`: where the image keeps its pretrained weights; `hook_file`: Debugger's, if SageMaker wrote it.
 
     `rank` of `hosts`: which of the instances of the job this is, counted from 0. `divided`: the channels of which each
-    host has only its part (ShardedByS3Key).
+    host has only its part (ShardedByS3Key). `is_trial`: a tuning job started it.
     """
 
     name: str
@@ -29,6 +29,7 @@ class Job:
     rank: int = 0
     hosts: int = 1
     divided: frozenset[str] = frozenset()
+    is_trial: bool = False
 
     @property
     def weights_directories(self) -> list[Path]:

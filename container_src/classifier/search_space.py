@@ -18,7 +18,7 @@ OF_THE_JOB = ("mode", "search", "data-fingerprint")
 # What the job does, and not what a trial is.
 NOT_VARIED = (
     *OF_THE_JOB, "debug", "save-interval", "collections", "rules", "stop-on", "workers", "processes",
-    "max-bad-images", "checkpoint-steps", "checkpoint-minutes",
+    "max-bad-images", "checkpoint-steps", "checkpoint-minutes", "quantize",
 )  # fmt: skip
 
 
