@@ -43,6 +43,12 @@ class Console:
         """One line (or several) as it is."""
         self._rich.print(text, style=style, soft_wrap=True)
 
+    def marked(self, mark: str, style: str, text: str) -> None:
+        """A line whose beginning is coloured."""
+        from rich.text import Text
+
+        self._rich.print(Text.assemble((mark, style), "  ", text), soft_wrap=True)
+
     def headline(self, text: str) -> None:
         """The beginning of a step."""
         self.say()

@@ -158,7 +158,7 @@ def _on_aws(args: argparse.Namespace, dry: bool) -> Session:
             raise InputError(NO_CREDENTIALS)
         caller = boto.client("sts", region_name=region).get_caller_identity()
         account = caller["Account"]
-        role = role or _callers_role(caller["Arn"])
+        role = role or callers_role(caller["Arn"])
     return Session(
         boto=boto,
         region=region,
@@ -173,7 +173,7 @@ def _on_aws(args: argparse.Namespace, dry: bool) -> Session:
     )
 
 
-def _callers_role(caller: str) -> str | None:
+def callers_role(caller: str) -> str | None:
     """The execution role behind `arn:aws:sts::ACCOUNT:assumed-role/NAME/SESSION`, as notebooks on SageMaker have it."""
     found = re.fullmatch(r"arn:(aws[a-z-]*):sts::(\d{12}):assumed-role/(AmazonSageMaker-ExecutionRole[^/]*)/.*", caller)
     if not found:
