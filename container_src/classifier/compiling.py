@@ -13,6 +13,8 @@ def compiled(network: torch.nn.Module, device: torch.device) -> torch.nn.Module:
     Raises:
         InputError: compiling does not work here: it needs a C++ compiler, and on a GPU triton and a C compiler.
     """
+    # What is compiled is found again by its code alone: of other parameters that learn it would be the old one.
+    torch.compiler.reset()
     try:
         # In seconds, and before hours: what is missing shows in the smallest of functions.
         torch.compile(torch.nn.ReLU())(torch.zeros(8, device=device))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import functools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -118,3 +119,55 @@ def test_evaluation_counts() -> None:
     assert result.accuracy == 0.5
     assert result.top5_accuracy == 1.0
     assert result.loss == pytest.approx(5.0, abs=0.01)
+
+
+def test_the_averaged_weights_are_judged_and_kept(setting: Setting) -> None:
+    class Raw(training.Observer):
+        """The weights themselves, when an epoch is over."""
+
+        def on_start(self, network: torch.nn.Module, criterion: torch.nn.Module) -> None:
+            self.network = network
+
+        def on_epoch(self, epoch: training.Epoch) -> None:
+            self.state = copy.deepcopy(self.network.state_dict())
+
+    raw = Raw()
+    config = replace(UNFROZEN, ema_decay=0.8, epochs=2)
+    net, outcome = setting.run(config, observers=[raw])
+    plain, without = setting.run(replace(config, ema_decay=0.0))
+    assert [e.train_loss for e in outcome.history] == [e.train_loss for e in without.history]
+    assert [e.valid.loss for e in outcome.history] != [e.valid.loss for e in without.history]
+    if outcome.kept.number == without.kept.number == 2:
+        assert all(torch.equal(raw.state[name], tensor) for name, tensor in plain.state_dict().items())
+    for name in ("fc.weight", "layer4.1.conv2.weight", "bn1.running_mean"):
+        assert not torch.equal(net.state_dict()[name], raw.state[name])
+    again = evaluate(
+        net, setting.valid_batches(), torch.nn.CrossEntropyLoss(), PREPARE,
+        precision.Precision(torch.device("cpu"), None),
+    )  # fmt: skip
+    assert again.loss == pytest.approx(outcome.kept.valid.loss, rel=1e-4)
+
+
+def test_a_backbone_that_is_frozen_at_first_learns_from_its_epoch_on(setting: Setting) -> None:
+    class Backbone(training.Observer):
+        """What changed of it in each epoch, weights and statistics."""
+
+        def on_start(self, network: torch.nn.Module, criterion: torch.nn.Module) -> None:
+            self.network, self.before, self.changed = network, copy.deepcopy(network.state_dict()), list[int]()
+
+        def on_epoch(self, epoch: training.Epoch) -> None:
+            state = self.network.state_dict()
+            self.changed.append(sum(not torch.equal(state[name], self.before[name]) for name in state))
+            self.before = copy.deepcopy(state)
+
+    backbone = Backbone()
+    setting.run(replace(UNFROZEN, freeze_backbone="until-epoch-2", epochs=3), observers=[backbone])
+    assert backbone.changed[:2] == [2, 2], "the head's weight and bias"
+    assert backbone.changed[2] == len(backbone.before)
+
+
+def test_mixed_photographs_are_learned_from(setting: Setting) -> None:
+    plain, _ = setting.run(UNFROZEN)
+    mixed, outcome = setting.run(replace(UNFROZEN, mixup_alpha=0.2, cutmix_alpha=1.0, class_weights="balanced"))
+    assert not torch.equal(plain.state_dict()["fc.weight"], mixed.state_dict()["fc.weight"])
+    assert outcome.kept.valid.accuracy > 0.6
