@@ -6,6 +6,7 @@ It reads the job's files as the process does that has launched it, and ends with
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -45,7 +46,7 @@ def main() -> int:
     except Ended:
         return 1
     except Exception as error:
-        reason = " ".join(str(error).split())
+        reason = re.sub(r"^\[.*?\] ", "", " ".join(str(error).split()))  # without the line of gloo's source
         lost = distributed.is_lost(error)
         launching.tell(folder, rank, f"process {rank} lost the others: {reason}" if lost else
                        f"{type(error).__name__}: {reason}", is_own=not lost)  # fmt: skip

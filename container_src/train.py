@@ -205,7 +205,8 @@ def train(config: Config, job: Job, compute: Precision, ranks: Ranks | None = No
         delivered = fitting.deliver(job, config, given, fitted, compute, span, ranks)
         if recorder:
             recorder.conclude(given, delivered.metrics, fitted.kept, delivered.split, delivered.judged)
-    if checkpoints and not job.stop.is_set():
+    # It may be another host's process that was asked to stop.
+    if checkpoints and not (fitted.stopped or job.stop.is_set()):
         checkpoints.remove()
 
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
+import json
 import os
+import re
+import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 
@@ -25,7 +31,7 @@ from classifier.features import Split as FeatureSplit
 from classifier.images import Preprocessing, normalize
 from classifier.steps import Step
 from conftest import ROOT
-from contract_training import QUIET
+from contract_training import QUIET, Job
 from photographs import data_set
 
 SMALL = Preprocessing.for_size(32)
@@ -201,3 +207,136 @@ def test_shares_of_the_last_batch_and_of_a_split(together: Mapping[str, Any]) ->
     )  # fmt: skip
     assert whole.loss == pytest.approx(alone.loss) and whole.confusion.equal(alone.confusion)
     assert [m.number for m in whole.mistakes] == [m.number for m in alone.mistakes]
+
+
+QUICK = {"weights": "none", "freeze-backbone": "false", "image-size": "32", "batch-size": "8"}
+
+
+class Hosts:
+    """`train` on several hosts of one job, each with a /opt/ml of its own, as processes of this machine."""
+
+    def __init__(self, root: Path, photographs: Path, count: int) -> None:
+        # Addresses of this machine that no other job has, as local SageMaker gives them.
+        number = zlib.crc32(str(root).encode()) % 250
+        self.names = [f"127.201.{number}.{i + 1}" for i in range(count)]
+        channels = {name: photographs / name for name in ("train", "valid")}
+        self.jobs = [Job(root / name, channels) for name in self.names]
+        self.processes: list[subprocess.Popen[str]] = []
+
+    def start(self, hyperparameters: Mapping[str, str]) -> None:
+        for name, job in zip(self.names, self.jobs, strict=True):
+            shutil.rmtree(job.root / "input", ignore_errors=True)
+            job.write(hyperparameters)
+            path = job.root / "input" / "config" / "resourceconfig.json"
+            told = json.loads(path.read_text()) | {"hosts": self.names, "current_host": name}
+            told["instance_groups"][0]["hosts"] = self.names
+            path.write_text(json.dumps(told))
+            self.processes.append(job.start())
+
+    def until(self, beginning: str) -> str:
+        """What the first has printed until a line begins so."""
+        seen = ""
+        assert self.processes[0].stdout
+        for line in self.processes[0].stdout:
+            seen += line
+            if line.startswith(beginning):
+                return seen
+        raise AssertionError(seen)
+
+    def ended(self) -> list[tuple[int, str]]:
+        """(exit code, what else was printed) of each; none of their processes is left."""
+        found = []
+        for process in self.processes:
+            log, _ = process.communicate(timeout=600)
+            found.append((process.returncode, log))
+        self.processes.clear()
+        assert self.ranks() == {}
+        return found
+
+    def ranks(self) -> dict[int, psutil.Process]:
+        """The processes that train, by rank."""
+        ours, found = {str(job.root) for job in self.jobs}, {}
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, OSError):
+                surroundings = process.environ()
+                if surroundings.get("SAGEMAKER_BASE_DIR") in ours and "RANK" in surroundings:
+                    found[int(surroundings["RANK"])] = process
+        return found
+
+    def close(self) -> None:
+        for process in self.processes:
+            process.kill()
+        for rank in self.ranks().values():
+            rank.kill()
+
+
+@pytest.fixture
+def hosts(photographs: Path, tmp_path: Path) -> Iterator[Callable[[int], Hosts]]:
+    made: list[Hosts] = []
+
+    def make(count: int) -> Hosts:
+        made.append(Hosts(tmp_path / str(len(made)), photographs, count))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_ends_the_job_on_every_host_with_a_reason(hosts: Callable[[int], Hosts]) -> None:
+    two = hosts(2)
+    two.start(QUICK | {"epochs": "1000", "processes": "2"})
+    two.until("epoch 1/")
+    two.ranks()[3].kill()
+    (first, _), (second, log) = two.ended()
+    assert (first, second) == (1, 1), log
+    assert two.jobs[1].failure().startswith("process 3 of the training was killed (SIGKILL")
+    assert re.match(r"process [01] lost the others: \w", two.jobs[0].failure())
+    assert not any(any((job.root / "model").iterdir()) for job in two.jobs)
+
+
+@pytest.mark.slow
+def test_sigterm_on_one_host_stops_all_and_they_go_on_to_the_same_weights(hosts: Callable[[int], Hosts]) -> None:
+    """One host with two processes ends with the weights of two hosts with one; batch normalization learns."""
+    alone, two = hosts(1), hosts(2)
+    hyperparameters = QUICK | {"epochs": "10"}
+    alone.start(hyperparameters | {"processes": "2"})
+    seen = alone.until("epoch 10/")
+    ((code, log),) = alone.ended()
+    assert code == 0, log
+    assert seen.count("data: 37 train") == seen.count("epoch 1/10: ") == 1, "the first process speaks alone"
+    expected = json.loads((alone.jobs[0].root / "model" / "model.json").read_text())
+    assert expected["provenance"]["processes"] == 2
+
+    two.start(hyperparameters)
+    two.until("epoch 2/")
+    two.jobs[1].terminate(two.processes[1])
+    assert [code for code, _ in two.ended()] == [0, 0]
+    first, second = (job.root for job in two.jobs)
+    assert json.loads((first / "model" / "model.json").read_text())["provenance"]["stopped_early"] is True
+    assert not any((second / "model").iterdir()) and not any((second / "checkpoints").iterdir())
+
+    shutil.rmtree(first / "model")
+    two.start(hyperparameters)
+    assert "checkpoint: going on after step" in two.until("epoch 10/")
+    assert [code for code, _ in two.ended()] == [0, 0]
+    found = json.loads((first / "model" / "model.json").read_text())
+    assert found["weights_sha256"] == expected["weights_sha256"]
+    assert found["metrics"] == expected["metrics"]
+
+
+@pytest.mark.parametrize(
+    ("hyperparameters", "reason"),
+    [
+        ({"batch-size": "3"}, "batch-size=3 is for all 2 processes together, and each needs 2 photographs of a batch"),
+        ({"mode": "embed", "freeze-backbone": "true"}, "processes=2 is for one training, which mode=embed is not"),
+    ],
+)
+def test_what_several_processes_cannot_do(
+    photographs: Path, tmp_path: Path, hyperparameters: dict[str, str], reason: str
+) -> None:
+    job = Job(tmp_path / "ml", {name: photographs / name for name in ("train", "valid")})
+    code, log = job.run(QUICK | {"processes": "2"} | hyperparameters)
+    assert code == 1 and job.failure().startswith(reason), log
+    assert "Traceback" not in log
