@@ -109,7 +109,7 @@ def _docker() -> Iterator[Check]:
     if root.is_dir():
         free = shutil.disk_usage(root).free / _GB
         yield Check("Docker's disk", OK if free > 25 else WARN, f"{free:.0f} GB free in {root}",
-                    "" if free > 25 else "a build takes up to 25 GB: docker builder prune, docker image prune")  # fmt: skip
+                    "" if free > 25 else "a build takes 25 GB: docker builder prune, docker image prune")  # fmt: skip
     else:
         yield Check("Docker's disk", SKIP, f"{root} is on another machine, or not ours to see")
     if shutil.which("nvidia-smi"):

@@ -9,7 +9,7 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,12 +31,14 @@ class Machine:
     """What a training job runs on, and for how long at most.
 
     `spot`: instances that AWS may take back, for less. `keep_alive_s`: how long an instance waits for the next job.
+    `instances`: those that train together.
     """
 
     instance_type: str
     max_runtime_s: int
     spot: bool = False
     keep_alive_s: int = 0
+    instances: int = 1
 
 
 def unique_name(kind: str) -> str:
@@ -130,7 +132,7 @@ def create(session: Session, operation: str, request: Mapping[str, Any]) -> None
     getattr(session.client(service), xform_name(operation))(**request)
 
 
-def printable(request: Mapping[str, Any]) -> str:
+def printable(request: Mapping[str, Any] | Sequence[Any]) -> str:
     """The request as `aws sagemaker ... --cli-input-json` takes it."""
     return json.dumps(request, indent=2)
 
@@ -159,7 +161,7 @@ def _job(
         ],
         "OutputDataConfig": {"S3OutputPath": output},
         "ResourceConfig": {
-            "InstanceType": machine.instance_type, "InstanceCount": 1, "VolumeSizeInGB": VOLUME_GB,
+            "InstanceType": machine.instance_type, "InstanceCount": machine.instances, "VolumeSizeInGB": VOLUME_GB,
         },
         "StoppingCondition": {"MaxRuntimeInSeconds": machine.max_runtime_s},
     }  # fmt: skip

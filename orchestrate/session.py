@@ -49,6 +49,8 @@ class Session:
     """(instance type, one of `pricing`'s uses) -> what an hour costs, None where unknown"""
     flags: str
     """what to add to a command so that it talks to the same place"""
+    leaves: tuple[str, ...] = ("data",)
+    """kinds of what stays when jobs and endpoints have gone: data, images, logs"""
     notes: tuple[str, ...] = ()
     """what to tell before anything else"""
     started_service: bool = False
@@ -169,6 +171,7 @@ def _on_aws(args: argparse.Namespace, dry: bool) -> Session:
         poll_s=5.0,
         price=prices.of(region, None if dry else lambda: boto),
         flags=f"--region {region}" + _repeat(args),
+        leaves=("data", "images", "logs"),
         notes=notes,
     )
 

@@ -135,6 +135,16 @@ class Storage:
             for item in page.get("Contents", []):
                 yield item["Key"][len(key) :], item["Size"]
 
+    def delete(self, uri: str) -> None:
+        """The folder `uri` with all that is in it. In a bucket that keeps versions they stay for as long as it says."""
+        if _is_file(uri):
+            shutil.rmtree(local_path(uri))
+            return
+        bucket, key = _bucket_and_key(join(uri, ""))
+        for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key):
+            if found := [{"Key": item["Key"]} for item in page.get("Contents", [])]:
+                self._s3.delete_objects(Bucket=bucket, Delete={"Objects": found, "Quiet": True})
+
     @property
     def _s3(self) -> Any:
         if self._client is None:
