@@ -149,8 +149,13 @@ def machine(args: argparse.Namespace) -> Machine:
     """Raises InputError when a job would have no time."""
     if args.max_runtime_s < 1:
         raise InputError(f"--max-runtime-s {args.max_runtime_s} must be at least 1")
-    # Only a search has the options of the latter two.
-    return Machine(args.instance_type, args.max_runtime_s, getattr(args, "spot", False), getattr(args, "keep_alive", 0))
+    instances = getattr(args, "instances", 1)
+    if instances < 1:
+        raise InputError(f"--instances {instances} must be at least 1")
+    # No script has the options of all the rest.
+    return Machine(
+        args.instance_type, args.max_runtime_s, getattr(args, "spot", False), getattr(args, "keep_alive", 0), instances
+    )
 
 
 def require_data(args: argparse.Namespace) -> str:

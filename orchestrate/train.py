@@ -7,7 +7,8 @@
 before. Tensors, times and the machine are recorded and judged by rules while it trains; --debug false trains without.
 --rules sets the rules (`Overfit:ratio=0.2;DeadRelu:off;LossNotDecreasing:error`), --stop-on ends the job when one
 fires. The report comes to runs/NAME/results, also of a job that failed or was stopped. --spot trains on a spot
-instance: where it is taken away, the job goes on from its last checkpoint on the next one.
+instance: where it is taken away, the job goes on from its last checkpoint on the next one. --instances N trains on N
+of them at once, with the same batch size in all and so to the same result.
 """
 
 from __future__ import annotations
@@ -153,6 +154,10 @@ def command_line() -> options.Parser:
     parser.add_argument(
         "--spot", action="store_true",
         help="a spot instance: cheaper, and may be taken away, after which the job goes on from its last checkpoint",
+    )  # fmt: skip
+    parser.add_argument(
+        "--instances", type=int, default=1, metavar="N",
+        help="machines that train one model together, each with its part of every batch (default: 1)",
     )  # fmt: skip
     parser.add_argument("--attach", metavar="NAME", help="follow a training job that was started before")
     parser.add_argument("--managed-debugger", action="store_true", help=managed_debugger.HELP)
