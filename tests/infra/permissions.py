@@ -35,7 +35,21 @@ SAGEMAKER_KINDS = {
     "HyperParameterTuningJobName": "hyper-parameter-tuning-job",
     "ModelName": "model",
     "TrainingJobName": "training-job",
+    "TransformJobName": "transform-job",
 }
+#   https://docs.aws.amazon.com/sagemaker/latest/dg/endpoint-auto-scaling-prerequisites.html: what Application Auto
+#   Scaling asks of the caller beside its own action, on the endpoint, ...
+SCALING_OF_ENDPOINT = {
+    "RegisterScalableTarget": ("DescribeEndpoint", "DescribeEndpointConfig", "UpdateEndpointWeightsAndCapacities"),
+}
+#   ... on the alarms that it makes (docs.aws.amazon.com/autoscaling/application/userguide/
+#   application-auto-scaling-target-tracking.html: their names begin with TargetTracking- and the resource's) ...
+SCALING_OF_ALARMS = {
+    "PutScalingPolicy": ("PutMetricAlarm", "DescribeAlarms"),
+    "DeregisterScalableTarget": ("DeleteAlarms", "DescribeAlarms"),
+}
+#   ... and of IAM, once in an account: its own role.
+SCALING_ROLE = "sagemaker.application-autoscaling.amazonaws.com"
 #   list_amazonelasticcontainerregistry.html, https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-push-iam.html
 #   and image-pull-iam.html (manifest and blob): what a `docker` command needs of ECR
 DOCKER_ACTIONS = {
@@ -79,7 +93,7 @@ def needs(call: Call, region: str) -> Iterator[Need]:
     """What IAM asks for before it lets the call through."""
     if (call.service, call.operation) in FREE:
         return
-    yield from {"s3": _s3, "logs": _logs, "ecr": _ecr}.get(call.service, _sagemaker)(call, region)
+    yield from _OF_SERVICE.get(call.service, _sagemaker)(call, region)
     for role in _roles(call.parameters):
         # https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use_passrole.html
         yield Need("iam:PassRole", role, (("iam:PassedToService", f"{call.service}.amazonaws.com"),))
@@ -168,6 +182,31 @@ def _ecr(call: Call, region: str) -> Iterator[Need]:
             yield Need("ecr:TagResource", _arn("ecr", region, f"repository/{name}"))
 
 
+def _scaling(call: Call, region: str) -> Iterator[Need]:
+    asked = call.parameters
+    context = (("application-autoscaling:service-namespace", asked["ServiceNamespace"]),)
+    # A target is known by a number of its own, which the request does not hold.
+    yield Need(
+        f"application-autoscaling:{call.operation}",
+        _arn("application-autoscaling", region, "scalable-target/0123"),
+        context,
+    )
+    name = asked["ResourceId"].split("/")[1]
+    for action in SCALING_OF_ENDPOINT.get(call.operation, ()):
+        for type_ in resource_types(f"sagemaker:{action}"):
+            yield Need(f"sagemaker:{action}", _arn("sagemaker", region, f"{type_}/{name}"))
+    for action in SCALING_OF_ALARMS.get(call.operation, ()):
+        # Describing is by the beginning of a name, for which IAM wants all alarms.
+        alarm = "*" if action == "DescribeAlarms" else f"TargetTracking-{asked['ResourceId']}-AlarmHigh-0123"
+        yield Need(f"cloudwatch:{action}", _arn("cloudwatch", region, f"alarm:{alarm}"))
+    if call.operation == "RegisterScalableTarget":
+        role = f"aws-service-role/{SCALING_ROLE}/AWSServiceRoleForApplicationAutoScaling_SageMakerEndpoint"
+        yield Need(
+            "iam:CreateServiceLinkedRole", f"arn:{PARTITION}:iam::{ACCOUNT}:role/{role}",
+            (("iam:AWSServiceName", SCALING_ROLE),),
+        )  # fmt: skip
+
+
 def _sagemaker(call: Call, region: str) -> Iterator[Need]:
     action = f"sagemaker:{call.operation}"
     types = resource_types(action)
@@ -186,6 +225,9 @@ def _sagemaker(call: Call, region: str) -> Iterator[Need]:
         yield Need(action, resource)
     if "Tags" in call.parameters:
         yield Need("sagemaker:AddTags", named[SAGEMAKER_KINDS[f"{call.operation.removeprefix('Create')}Name"]])
+
+
+_OF_SERVICE = {"application-autoscaling": _scaling, "ecr": _ecr, "logs": _logs, "s3": _s3}
 
 
 def _roles(parameters: Any) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """Running the scripts as people run them, against moto and a local SageMaker with a container of a few lines.
 
-`train` fails with `--weight-decay 1` and lasts `--workers` minutes; `serve` fails with `--label-smoothing 0.9`.
+`train` fails with `--weight-decay 1` and lasts `--workers` minutes; `serve` fails with `--label-smoothing 0.9` and
+takes `--workers` minutes for an answer.
 """
 
 from __future__ import annotations
@@ -26,21 +27,23 @@ pathlib.Path("model/model.json").write_text(json.dumps({"metrics": {}, "hyperpar
 """
 SERVE = """\
 #!/usr/bin/env python3
-import json, os
-from http.server import BaseHTTPRequestHandler, HTTPServer
-if json.load(open("model/model.json"))["hyperparameters"].get("label-smoothing") == "0.9":
+import json, os, time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+given = json.load(open("model/model.json"))["hyperparameters"]
+if given.get("label-smoothing") == "0.9":
     raise SystemExit("this model bites")
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
-        body = b'{"predictions": [{"label": "a dog", "probability": 1}]}'
+        body = b'{"predictions": [{"label": "a dog", "probability": 1}]}' if self.path == "/invocations" else b"{}"
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
     def do_POST(self):
         self.rfile.read(int(self.headers["Content-Length"]))
+        time.sleep(60 * int(given.get("workers", 0)))
         self.do_GET()
-HTTPServer(("127.0.0.1", int(os.environ["SAGEMAKER_BIND_TO_PORT"])), Handler).serve_forever()
+ThreadingHTTPServer(("127.0.0.1", int(os.environ["SAGEMAKER_BIND_TO_PORT"])), Handler).serve_forever()
 """
 # The registry of an account of moto's does not exist, which ends build.py after all that it asks AWS.
 DOCKER = """\

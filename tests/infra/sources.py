@@ -73,13 +73,19 @@ def _beginnings(tree: ast.AST) -> Iterator[str]:
 def _of_resources(tree: ast.AST) -> Iterator[str]:
     imports = [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module == "sagemaker.core.resources"]
     resources = {alias.name for node in imports for alias in node.names}
+    modules = {
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module == "orchestrate"
+        for alias in node.names
+    }
     known = set(_known("sagemaker").values()) | set(_known("sagemaker-runtime").values())
     for node in ast.walk(tree):
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
             continue
         pattern = _RESOURCE_METHODS.get(node.func.attr)
         owner = node.func.value.id if isinstance(node.func.value, ast.Name) else ""
-        if pattern is None:
+        if pattern is None or owner in modules:
             continue
         # Of which resource a variable is cannot be told: of any of the file's.
         of = {owner} & resources or (

@@ -1,7 +1,7 @@
 """The policies against the API calls that the scripts really make: none is missing, none is there for nothing.
 
-Every script runs against moto (S3, ECR, STS) and a local SageMaker (SageMaker, its runtime, CloudWatch Logs) and is
-recorded (recording/sitecustomize.py). What no run reaches is found in the source (sources.py).
+Every script runs against moto (S3, ECR, STS) and a local SageMaker (with its runtime, its scaling and CloudWatch Logs) and
+is recorded (recording/sitecustomize.py). What no run reaches is found in the source (sources.py).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def scripts(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sc
         for name, value in variables.items():
             patch.setenv(name, value)
         sagemaker = daemon.ensure(folder / "state", container)
-    for name in ("SAGEMAKER", "SAGEMAKER_RUNTIME", "CLOUDWATCH_LOGS"):
+    for name in ("SAGEMAKER", "SAGEMAKER_RUNTIME", "APPLICATION_AUTO_SCALING", "CLOUDWATCH_LOGS"):
         variables[f"AWS_ENDPOINT_URL_{name}"] = sagemaker
     yield Scripts(folder, variables, stack.outputs["BucketName"], stack.outputs["ExecutionRoleArn"])
     daemon.stop(folder / "state")
@@ -55,7 +55,8 @@ def calls(scripts: Scripts, stack: Any) -> list[Call]:
     # Large enough to be sent in parts.
     weights = scripts.folder / "resnet18-0123abcd.pth"
     weights.write_bytes(bytes(9 << 20))
-    _put_model_that_bites(stack)
+    _put_model(stack, "bites", {"label-smoothing": "0.9"})
+    _put_model(stack, "ponders", {"workers": "60"})
 
     def one_after_the_other() -> None:
         scripts.run("tune --data {data} --trials 1 --range epochs=1:2 --name kennel-search")
@@ -64,14 +65,22 @@ def calls(scripts: Scripts, stack: Any) -> list[Call]:
         # It has neither, and says so after it has looked.
         scripts.run("report kennel-first", code=2)
         scripts.run("report kennel-search", code=2)
-        scripts.run("deploy --from-training kennel-first --name kennel-rex")
+        scripts.run("deploy --from-training kennel-first --capture 100 --name kennel-rex")
         scripts.run(f"predict --endpoint kennel-rex {photograph}")
+        model = "--artifact {s3}/kennel-first/output/model.tar.gz"
+        scripts.run(f"deploy {model} --update kennel-rex --rollout canary --wait-s 0 --alarm errors --name kennel-max")
+        scripts.run(f"deploy {model} --shadow-of kennel-rex --name kennel-shadow")
+        scripts.run("deploy --end-shadow kennel-rex --name kennel-alone")
+        scripts.run(f"deploy {model} --async --scale 0:2 --name kennel-line")
+        scripts.run(f"predict --endpoint kennel-line {photograph}")
+        scripts.run(f"transform {model} --data {{data}}/test --name kennel-batch")
 
     def what_goes_wrong() -> None:
         scripts.run("prepare --source synthetic --classes 2 --per-class 8 --size 32 --output {s3}/data/made")
         scripts.run("train --data {s3}/data/made --weight-decay 1 --name kennel-failed", code=1)
         scripts.run("train --attach kennel-failed", code=1)
         scripts.run("deploy --artifact {s3}/bites/model.tar.gz --name kennel-bites", code=1)
+        scripts.run("transform --artifact {s3}/bites/model.tar.gz --data {s3}/data/made/test --name kennel-bad", code=1)
         scripts.run("pipeline --data {s3}/data/made --trials 1 --label-smoothing 0.9", code=1)
 
     with ThreadPoolExecutor() as pool:
@@ -85,6 +94,11 @@ def calls(scripts: Scripts, stack: Any) -> list[Call]:
                 f"tune {long} --trials 1 --range epochs=1:2 --cache-features off --name kennel-far",
                 "epochs",
             ),
+            pool.submit(
+                scripts.interrupt,
+                "transform --artifact {s3}/ponders/model.tar.gz --data {s3}/data/made/test --name kennel-slow",
+                "answers go to",
+            ),
         ]
         for lane in interrupted:
             lane.result()
@@ -97,15 +111,15 @@ def calls(scripts: Scripts, stack: Any) -> list[Call]:
     return [Call(**json.loads(line)) for line in lines]
 
 
-def _put_model_that_bites(stack: Any) -> None:
-    model = json.dumps({"hyperparameters": {"label-smoothing": "0.9"}}).encode()
+def _put_model(stack: Any, name: str, hyperparameters: dict[str, str]) -> None:
+    model = json.dumps({"hyperparameters": hyperparameters}).encode()
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w:gz") as bundle:
         member = tarfile.TarInfo("model.json")
         member.size = len(model)
         bundle.addfile(member, io.BytesIO(model))
     stack.client("s3").put_object(
-        Bucket=stack.outputs["BucketName"], Key="kennel/bites/model.tar.gz", Body=archive.getvalue()
+        Bucket=stack.outputs["BucketName"], Key=f"kennel/{name}/model.tar.gz", Body=archive.getvalue()
     )
 
 
@@ -197,7 +211,7 @@ def test_an_action_less_or_more_is_noticed(stack: Any, needed_by_scripts: Needed
 def test_every_call_in_the_source_was_recorded(calls: list[Call]) -> None:
     """A call that no run reaches would be missing in the policies: run the script here so that it is made."""
     of = sources.services(ORCHESTRATE)
-    assert {"sagemaker", "sagemaker-runtime", "logs", "s3", "sts", "ecr"} <= of
+    assert {"sagemaker", "sagemaker-runtime", "application-autoscaling", "logs", "s3", "sts", "ecr"} <= of
     recorded = {call.name for call in calls if call.script != SERVER}
     for file in ORCHESTRATE:
         assert sources.operations(file, of) - recorded == set(), f"{file.name} makes calls that no run here reaches"
@@ -215,9 +229,10 @@ def test_the_execution_role_is_what_sagemaker_asks_for(stack: Any, calls: list[C
     assert _missing(granted, _needed(calls, lambda script: script == SERVER)) == []
     # https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html, "CreateTrainingJob API: Execution Role
     # Permissions"; the pages of CreateHyperParameterTuningJob and CreateModel list no others.
+    # https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-configuration.html: DescribeAlarms.
     documented = {
-        "cloudwatch:PutMetricData", "ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetAuthorizationToken",
-        "ecr:GetDownloadUrlForLayer", "logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams",
-        "logs:PutLogEvents", "s3:GetObject", "s3:ListBucket", "s3:PutObject",
+        "cloudwatch:DescribeAlarms", "cloudwatch:PutMetricData", "ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage",
+        "ecr:GetAuthorizationToken", "ecr:GetDownloadUrlForLayer", "logs:CreateLogGroup", "logs:CreateLogStream",
+        "logs:DescribeLogStreams", "logs:PutLogEvents", "s3:GetObject", "s3:ListBucket", "s3:PutObject",
     }  # fmt: skip
     assert {action for statement in granted for action in statement.actions} == documented

@@ -24,6 +24,7 @@ from infra.sources import operations, services
         ("from sagemaker.core.resources import Model; Model.get(name)", {"sagemaker:DescribeModel"}),
         ("from sagemaker.core.resources import TransformJob; job.stop()", {"sagemaker:StopTransformJob"}),
         ("{}.get('a'); session.stop()", set()),
+        ("from orchestrate import a; from sagemaker.core.resources import TrainingJob; a.update()", set()),
     ],
 )  # fmt: skip
 def test_operations(tmp_path: Path, line: str, found: set[str]) -> None:

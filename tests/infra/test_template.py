@@ -149,6 +149,15 @@ def test_everything_granted_is_named(resources: dict[str, Any]) -> None:
             assert not [action for action in actions if resource_types(action)], statement["Sid"]
 
 
+def test_a_managed_policy_is_not_longer_than_iam_takes(deploy: Any) -> None:
+    """6,144 characters, https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html; elsewhere too."""
+    longest = deploy("longest", BucketName="b" * 63, RepositoryName="kennel-of-a-long-name")
+    for policy in ("ScriptsPolicy", "PushPolicy"):
+        text = json.dumps(longest.managed_policy(policy), separators=(",", ":"))
+        text = text.replace("eu-west-1", "us-gov-west-1").replace("arn:aws:", "arn:aws-us-gov:")
+        assert len(text) <= 6144, policy
+
+
 def test_every_statement_says_who_needs_it() -> None:
     lines = TEMPLATE.read_text().splitlines()
     at = [number for number, line in enumerate(lines) if re.match(r" +- Sid: ", line)]
