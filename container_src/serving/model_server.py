@@ -36,7 +36,7 @@ LOGGING = """<Configuration status="error">
     </Console>
     <Console name="worker" target="SYSTEM_OUT">
       <PatternLayout alwaysWriteExceptions="false" pattern="%maxLen{%enc{%m}{CRLF}}{8000}%n"/>
-      <RegexFilter regex="attachIOStreams.*" onMatch="DENY" onMismatch="ACCEPT"/>
+      <RegexFilter regex="(attach|terminate)IOStreams.*" onMatch="DENY" onMismatch="ACCEPT"/>
     </Console>
   </Appenders>
   <Loggers>
@@ -119,7 +119,10 @@ class ModelServer:
             "drain_token": self.drain_token,
             "multi_model": str(settings.multi_model).lower(),
         }
-        if not settings.multi_model:
+        if settings.multi_model:
+            # The base says ALL: every directory of the model store, which is /, so that models may lie anywhere.
+            properties["load_models"] = ""
+        else:
             # The process that workers are forked from imports and tries everything once: they start at once, and share
             # its memory.
             properties["preload_model"] = "true"

@@ -9,7 +9,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
 import psutil
 import pytest
 
@@ -103,6 +105,46 @@ def test_several_servers(server: Server, tmp_path: Path) -> None:
     finally:
         second.stop()
     assert server.ping() == 200
+
+
+def test_several_models_come_and_go_by_request(tmp_path: Path) -> None:
+    """https://docs.aws.amazon.com/sagemaker/latest/dg/mms-container-apis.html"""
+    for name, classes in (("first", contract.CLASSES), ("second", OTHER_CLASSES)):
+        contract.write_artifact(tmp_path / "models" / name / "model", classes)
+    (tmp_path / "models" / "empty" / "model").mkdir(parents=True)
+    server = Server(tmp_path, variables={"SAGEMAKER_MULTI_MODEL": "true", "KENNEL_ENGINE": "fp32"}).start()
+
+    def ask(method: str, path: str, **options: Any) -> httpx.Response:
+        return httpx.request(method, f"{server.url}{path}", timeout=300, **options)
+
+    def load(name: str) -> int:
+        told = {"model_name": name, "url": str(tmp_path / "models" / name / "model")}
+        return ask("POST", "/models", json=told).status_code
+
+    def labels(name: str) -> set[str]:
+        _, body = contract.photographs()[0]
+        headers = {"Content-Type": "image/jpeg", "X-Amzn-SageMaker-Target-Model": name}
+        answer = ask("POST", f"/models/{name}/invoke", content=body, headers=headers)
+        return {p["label"] for p in answer.json()["predictions"]} if answer.status_code == 200 else set()
+
+    try:
+        server.wait_for_ping(200)
+        assert ask("GET", "/models").json() == {"models": []}
+        assert [load("first"), load("second"), load("second")] == [200, 200, 409]
+        assert load("empty") == 500 and load("missing") == 404
+        assert labels("first") == set(contract.CLASSES) and labels("second") == set(OTHER_CLASSES)
+        check = ask("POST", "/models/first/invoke", content=b"woof", headers={"Content-Type": "image/jpeg"})
+        contract.check_refusal(check, 400, "no image")
+        assert ask("POST", "/drain?token=guessed&patience_ms=1&except=0").status_code == 403
+        assert ask("DELETE", "/models/first").status_code == 200
+        assert [model["modelName"] for model in ask("GET", "/models").json()["models"]] == ["second"]
+        assert ask("GET", "/models/first").status_code == 404 and not labels("first")
+        assert labels("second") == set(OTHER_CLASSES) and server.ping() == 200
+        assert any("model.json is missing" in e.get("what", "") for e in server.events())
+        server.terminate()
+        assert server.wait() == 0, server.log()
+    finally:
+        server.stop()
 
 
 def test_sigterm_while_starting_leaves_no_process(root: Path) -> None:
