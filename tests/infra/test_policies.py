@@ -1,6 +1,6 @@
 """The policies against the API calls that the scripts really make: none is missing, none is there for nothing.
 
-Every script runs against moto (S3, ECR, STS) and a local SageMaker (with its runtime, its scaling and CloudWatch Logs) and
+Every script runs against moto (S3, ECR, STS) and a local SageMaker (with its runtime, scaling and CloudWatch Logs) and
 is recorded (recording/sitecustomize.py). What no run reaches is found in the source (sources.py).
 """
 
