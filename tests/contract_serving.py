@@ -65,6 +65,8 @@ class Server:
     image: str | None = None
     variables: Mapping[str, str] = field(default_factory=dict)
     pings: list[int | None] = field(default_factory=list)
+    options: Sequence[str] = ()
+    """of `docker run`"""
 
     def start(self) -> Server:
         self._log = self.root / "serve.log"
@@ -84,7 +86,16 @@ class Server:
             self.container = f"kennel-test-{uuid.uuid4().hex[:8]}"
             options = [f"--env={name}={value}" for name, value in {**EXACT, **self.variables}.items()]
             mount = f"-v={self.root / 'model'}:/opt/ml/model:ro"
-            command = ["docker", "run", "--rm", f"--name={self.container}", "-p=127.0.0.1::8080", mount, *options]
+            command = [
+                "docker",
+                "run",
+                "--rm",
+                f"--name={self.container}",
+                "-p=127.0.0.1::8080",
+                mount,
+                *options,
+                *self.options,
+            ]
             command += [self.image, "serve"]
             environment = dict(os.environ)
         with self._log.open("w") as log:
