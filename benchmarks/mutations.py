@@ -53,6 +53,11 @@ def complaint(status: int, body: bytes) -> str | None:
     return next((f"says {word!r}" for word in _INSIDES if word in sentence), None)
 
 
+def text(data: bytes) -> str:
+    """`data` in base64."""
+    return base64.b64encode(data).decode()
+
+
 def samples() -> list[bytes]:
     """Small photographs in every format and mode that is decoded."""
     rng = np.random.default_rng(5)
@@ -199,15 +204,17 @@ def _content_type(rng: random.Random) -> str:
 
 
 def _json(rng: random.Random, data: bytes) -> bytes:
-    text = base64.b64encode(data).decode()
-    good = json.dumps({"image": text, "top_k": 2}).encode()
+    coded = text(data)
+    good = json.dumps({"image": coded, "top_k": 2}).encode()
     depth = rng.choice([10, 1000, 200_000])
     odd: list[object] = [
-        None, 3, "text", [], {}, [text], {"image": None}, {"image": []}, {"image": {"b64": 1}}, {"images": text},
-        {"images": []}, {"images": [text] * 70}, {"images": [[text]]}, {"instances": [{"b65": text}]},
-        {"instances": {"b64": text}}, {"image": text, "images": [text]}, {"image": text, "top_k": {}}, {"data": text},
-        {"image": text, "top_k": -1}, {"image": text, "threshold": float("nan")}, {"image": text, "explain": ["top"]},
-        {"image": text, "top_k": 10**400}, {"image": text, "\ud800": 1}, {"inputs": [[0.1] * 100] * 100},
+        None, 3, "text", [], {}, [coded], {"image": None}, {"image": []}, {"image": {"b64": 1}}, {"images": coded},
+        {"images": []}, {"images": [coded] * 70}, {"images": [[coded]]}, {"instances": [{"b65": coded}]},
+        {"instances": {"b64": coded}}, {"image": coded, "images": [coded]}, {"image": coded, "top_k": {}},
+        {"data": coded},
+        {"image": coded, "top_k": -1}, {"image": coded, "threshold": float("nan")},
+        {"image": coded, "explain": ["top"]},
+        {"image": coded, "top_k": 10**400}, {"image": coded, "\ud800": 1}, {"inputs": [[0.1] * 100] * 100},
     ]  # fmt: skip
     return rng.choice(
         [
@@ -227,11 +234,12 @@ def _json(rng: random.Random, data: bytes) -> bytes:
 
 
 def _base64(rng: random.Random, data: bytes) -> bytes:
-    text = base64.b64encode(data).decode()
-    at = rng.randrange(len(text))
+    coded = text(data)
+    at = rng.randrange(len(coded))
     broken = rng.choice(
-        [text[:at] + rng.choice("%*\0é\ud800=") + text[at:], text[:-1], "=" * 9, text + text, "data:image/jpeg;base64,",
-         base64.b64encode(_flipped(rng, data)).decode(), base64.b32encode(data).decode(), data.hex(), text[:at] + "\n"]
+        [coded[:at] + rng.choice("%*\0é\ud800=") + coded[at:], coded[:-1], "=" * 9, coded + coded,
+         "data:image/jpeg;base64,",
+         text(_flipped(rng, data)), base64.b32encode(data).decode(), data.hex(), coded[:at] + "\n"]
     )  # fmt: skip
     return json.dumps(rng.choice([{"image": broken}, {"instances": [{"b64": broken}]}])).encode()
 
@@ -259,7 +267,7 @@ def _several(rng: random.Random, pictures: list[bytes]) -> bytes:
     chosen = [rng.choice(pictures) for _ in range(rng.randrange(2, 6))]
     at = rng.randrange(len(chosen))
     chosen[at] = rng.choice([_truncated, _flipped])(rng, chosen[at])
-    return json.dumps({"images": [base64.b64encode(data).decode() for data in chosen]}).encode()
+    return json.dumps({"images": [text(data) for data in chosen]}).encode()
 
 
 def _attributes(rng: random.Random) -> str:
