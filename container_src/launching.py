@@ -20,7 +20,7 @@ import zlib
 from pathlib import Path
 
 from classifier import machine
-from classifier.config import Config
+from classifier.config import FEWEST, Config
 from classifier.device import Device
 from classifier.errors import InputError
 
@@ -42,14 +42,23 @@ class Stop(threading.Event):
         return self._file.exists()
 
 
-def processes(config: Config, found: Device, on_features: bool) -> int:
-    """Of a training on each host. Raises InputError: more than there are GPUs."""
+def processes(config: Config, found: Device, hosts: int, on_features: bool) -> int:
+    """Of a training on each of `hosts`.
+
+    Raises:
+        InputError: they are more than the GPUs, or too many for a batch.
+    """
     gpus = len(found.gpus)
     if gpus and config.processes > gpus:
         raise InputError(f"processes={config.processes}, and the instance has {gpus} GPUs: set processes=0, which "
                          f"takes one for each, or fewer")  # fmt: skip
     # A step of a head on features takes microseconds: the processes would only wait for each other.
-    return config.processes or (1 if on_features else max(1, gpus))
+    count = config.processes or (1 if on_features else max(1, gpus))
+    if config.batch_size < (fewest := FEWEST * count * hosts):
+        raise InputError(f"batch-size={config.batch_size} is for all {count * hosts} processes together, and each "
+                         f"needs {FEWEST} photographs of a batch: set batch-size={fewest} or more, or take fewer "
+                         f"instances or processes")  # fmt: skip
+    return count
 
 
 def launch(count: int, stop: threading.Event) -> None:

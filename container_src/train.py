@@ -134,7 +134,8 @@ def run(config: Config, job: Job) -> None:
     space = search_space.parse(config) if config.mode == "search" else None
     found = device.find("train", every_gpu=config.mode == "train" and config.processes != 1)
     print(found.line, flush=True)
-    count = launching.processes(config, found, "features" in job.channels) if config.mode == "train" else 1
+    on_features = "features" in job.channels
+    count = launching.processes(config, found, job.hosts, on_features) if config.mode == "train" else 1
     if config.mode == "train" and count * job.hosts > 1:
         print(f"processes: {count} on each of {job.hosts} hosts, on {'GPUs' if found.gpus else 'CPUs'}", flush=True)
         launching.launch(count, job.stop)

@@ -19,6 +19,8 @@ MODELS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 MODES = ("train", "embed", "search")
 # What `embed` keeps of an augmented photograph where `views` asks for another view in every epoch.
 DEFAULT_VIEWS = 4
+# Photographs of a batch that each process of a training needs: batch normalization cannot train on one.
+FEWEST = 2
 # What a frozen backbone's features depend on, beside the photographs; the last only where there is a `stored_seed`.
 FEATURES_DEPEND_ON = ("model", "weights", "image-size", "augment", "views", "seed")
 
@@ -79,7 +81,7 @@ class Config:
     )
     image_size: int = _hyperparameter(224, "side of the square that the network sees, in pixels", 32, 1024)
     epochs: int = _hyperparameter(5, "passes over the training split", 1, 1000)
-    batch_size: int = _hyperparameter(64, "photographs in one optimizer step, of all processes together", 2, 4096)
+    batch_size: int = _hyperparameter(64, "photographs in one optimizer step, of all processes together", FEWEST, 4096)
     base_batch_size: int = _hyperparameter(
         0,
         "the batch size that learning-rate is meant for: with another batch-size it is scaled in proportion; 0 takes "

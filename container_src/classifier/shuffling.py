@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-# Examples of a batch that a process needs at least: batch normalization cannot train on one.
-FEWEST = 2
+from classifier.config import FEWEST
 
 
 @dataclass(frozen=True)

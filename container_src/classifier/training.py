@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import torch
 
 from classifier import out_of_memory
-from classifier.config import Config
+from classifier.config import FEWEST, Config
 from classifier.distributed import ALONE, Ranks
 from classifier.errors import InputError
 from classifier.evaluation import evaluate
@@ -20,7 +20,6 @@ from classifier.precision import Precision
 from classifier.progress import Epoch as Epoch
 from classifier.progress import Progress
 from classifier.running import Running
-from classifier.shuffling import FEWEST
 from classifier.steps import Step, Stopwatch
 
 if TYPE_CHECKING:
@@ -100,7 +99,7 @@ def train(
         InputError: the loss became NaN or infinite, a batch does not fit into the GPU, or the run was stopped before
             its first epoch was complete; too few examples for so many processes.
     """
-    _check_shares(config, training, ranks)
+    _check_shares(training, ranks)
     running = Running(network, config, prepare, criterion, precision, len(training), ranks)
     checkpoints = checkpoints if ranks.first else None
     saved = ranks.of_first(checkpoints.load() if checkpoints else None)
@@ -207,16 +206,11 @@ def _size(training: Source, batch: int, config: Config) -> int:
     return config.batch_size if batch < len(training) - 1 else len(training.examples(batch))
 
 
-def _check_shares(config: Config, training: Source, ranks: Ranks) -> None:
+def _check_shares(training: Source, ranks: Ranks) -> None:
     """Raises InputError: there is too little for so many processes."""
-    fewest = FEWEST * ranks.world
-    if config.batch_size < fewest:
-        raise InputError(f"batch-size={config.batch_size} is for all {ranks.world} processes together, and each needs "
-                         f"{FEWEST} photographs of a batch: set batch-size={fewest} or more, or take fewer instances "
-                         f"or processes")  # fmt: skip
     if not len(training):
-        raise InputError(f"the channel `train` has fewer than {fewest} photographs, {FEWEST} for each of the "
-                         f"{ranks.world} processes: add some, or take fewer instances or processes")  # fmt: skip
+        raise InputError(f"the channel `train` has fewer than {FEWEST * ranks.world} photographs, {FEWEST} for each of "
+                         f"the {ranks.world} processes: add some, or take fewer instances or processes")  # fmt: skip
 
 
 def _saving(batches: Iterable[Batch], should_stop: Callable[[], bool], save: Callable[[], None]) -> Iterator[Batch]:

@@ -300,12 +300,12 @@ def test_a_process_that_is_killed_ends_the_job_on_every_host_with_a_reason(hosts
 def test_sigterm_on_one_host_stops_all_and_they_go_on_to_the_same_weights(hosts: Callable[[int], Hosts]) -> None:
     """One host with two processes ends with the weights of two hosts with one; batch normalization learns."""
     alone, two = hosts(1), hosts(2)
-    hyperparameters = QUICK | {"epochs": "10"}
+    hyperparameters = QUICK | {"epochs": "6"}
     alone.start(hyperparameters | {"processes": "2"})
-    seen = alone.until("epoch 10/")
+    seen = alone.until("epoch 6/")
     ((code, log),) = alone.ended()
     assert code == 0, log
-    assert seen.count("data: 37 train") == seen.count("epoch 1/10: ") == 1, "the first process speaks alone"
+    assert seen.count("data: 37 train") == seen.count("epoch 1/6: ") == 1, "the first process speaks alone"
     expected = json.loads((alone.jobs[0].root / "model" / "model.json").read_text())
     assert expected["provenance"]["processes"] == 2
 
@@ -319,7 +319,7 @@ def test_sigterm_on_one_host_stops_all_and_they_go_on_to_the_same_weights(hosts:
 
     shutil.rmtree(first / "model")
     two.start(hyperparameters)
-    assert "checkpoint: going on after step" in two.until("epoch 10/")
+    assert "checkpoint: going on after step" in two.until("epoch 6/")
     assert [code for code, _ in two.ended()] == [0, 0]
     found = json.loads((first / "model" / "model.json").read_text())
     assert found["weights_sha256"] == expected["weights_sha256"]
