@@ -6,7 +6,7 @@ IMAGE ?= kennel:test
 WORKERS ?= auto
 SPREAD := -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 
-.PHONY: demo test lint image test-image venv docs lock lock-cpu lock-peers size clean help
+.PHONY: demo test lint image test-image venv docs site lock lock-cpu lock-peers size clean help
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -21,7 +21,7 @@ demo: venv  ## generate data, tune, train profiled, deploy, predict, clean up: a
 test: venv  ## every test that needs no container engine
 	@$(BIN)/python -m pytest -m "not engine" -rs $(SPREAD)
 
-lint: venv  ## style, types, layers
+lint: venv site  ## style, types, layers, the links of the documentation
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports && \
 		$(BIN)/cfn-lint infra/template.yaml
 
@@ -35,6 +35,11 @@ docs: venv  ## write docs/hyperparameters.md, docs/rules.md and docs/11-local-sa
 	@$(BIN)/python container_src/classifier/config.py >docs/hyperparameters.md
 	@$(BIN)/python container_src/classifier/rule_settings.py >docs/rules.md
 	@$(BIN)/python -m local_sagemaker.coverage >docs/11-local-sagemaker-operations.md
+
+site: venv  ## the documentation as a site, in build/site
+	@rm -rf build/pages && mkdir -p build/pages/benchmarks
+	@cp -r README.md CONTRIBUTING.md CHANGELOG.md docs build/pages/ && cp -r benchmarks/results build/pages/benchmarks/
+	@$(BIN)/zensical build --strict -f mkdocs.yml
 
 lock: venv  ## refresh requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.10 --generate-hashes --upgrade \
