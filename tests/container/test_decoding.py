@@ -1,0 +1,133 @@
+"""Every format and mode a photograph can have, against what Pillow makes of it; and what is refused by name."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from classifier import decoding, sniffing
+from classifier.decoding import BadImage, Pixels, UnsupportedFormat, decode
+
+# A smooth picture with all colours, so that what is lost by compression is little.
+_RNG = np.random.default_rng(4)
+PICTURE = Image.fromarray(_RNG.integers(60, 200, (5, 7, 3), np.uint8)).resize((90, 60), Image.Resampling.BICUBIC)
+HALF_CLEAR = PICTURE.copy()
+HALF_CLEAR.putalpha(Image.linear_gradient("L").resize(PICTURE.size))
+
+
+def encoded(image: Image.Image, format: str, **options: Any) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, format, **options)
+    return stream.getvalue()
+
+
+def reference(data: bytes) -> Pixels:
+    """By Pillow alone: the first frame, turned, on white."""
+    image = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    if "A" in image.getbands() or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+    return np.asarray(image.convert("RGB"))
+
+
+def turned(orientation: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(encoded(PICTURE.convert(mode), "JPEG", quality=95) for mode in ("RGB", "L", "CMYK")),
+        encoded(PICTURE, "JPEG", progressive=True, quality=95),
+        *(encoded(PICTURE, "JPEG", quality=95, exif=turned(orientation)) for orientation in range(1, 9)),
+        *(encoded(PICTURE.convert(mode), "PNG") for mode in ("RGB", "L", "1", "P", "LA", "RGBA")),
+        encoded(HALF_CLEAR, "PNG"),
+        encoded(HALF_CLEAR.convert("LA"), "PNG"),
+        encoded(PICTURE.convert("P"), "PNG", transparency=3),
+        encoded(PICTURE, "PNG", exif=turned(6)),
+        *(encoded(PICTURE, kind, save_all=True, append_images=[PICTURE.rotate(180)]) for kind in ("GIF", "PNG", "WEBP")),
+        encoded(HALF_CLEAR, "WEBP", lossless=True),
+        encoded(PICTURE, "WEBP", exif=turned(8)),
+        encoded(PICTURE, "AVIF"),
+        encoded(HALF_CLEAR, "AVIF"),
+        encoded(PICTURE, "AVIF", exif=turned(6)),
+        encoded(PICTURE, "BMP"),
+        encoded(PICTURE.convert("P"), "BMP"),
+    ],
+)  # fmt: skip
+def test_is_what_pillow_shows(data: bytes) -> None:
+    ours, theirs = decode(data, 1000).astype(int), reference(data).astype(int)
+    assert ours.shape == theirs.shape
+    # The two decoders of JPEG differ in how they widen colours; all else is the same to the bit.
+    assert np.abs(ours - theirs).mean() < (3 if data[:2] == b"\xff\xd8" else 1e-9)
+
+
+def test_cmyk_is_not_inverted() -> None:
+    """Adobe's programs write inks inverted, and Pillow as they do."""
+    inks = Image.new("CMYK", (40, 40), (0, 255, 255, 0))
+    assert decode(encoded(inks, "JPEG"), 40)[20, 20].tolist() == pytest.approx([255, 0, 0], abs=3)
+
+
+@pytest.mark.parametrize("height", [40, 600])  # less, and more, than one strip of the conversion
+def test_sixteen_bits(height: int) -> None:
+    samples = np.linspace(0, 65535, height * 50).reshape(height, 50).round().astype(np.uint16)
+    grey = decode(encoded(Image.fromarray(samples), "PNG"), 10)
+    assert np.array_equal(grey[..., 0], (samples / 257).round().astype(np.uint8))
+    assert np.array_equal(grey[..., 0], grey[..., 2])
+    clear = decode(encoded(Image.fromarray(samples), "PNG", transparency=0), 10)
+    assert clear[0, 0].tolist() == [255, 255, 255] and np.array_equal(clear[1:], grey[1:])
+
+
+def test_transparency_of_a_tall_picture() -> None:
+    tall = HALF_CLEAR.resize((30, 700))
+    assert np.array_equal(decode(encoded(tall, "PNG"), 1000), reference(encoded(tall, "PNG")))
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(50), "a HEIC (HEIF) image"),
+        (b"\0\0\0\x14ftypisom\0\0\2\0mp42" + bytes(50), "a video"),
+        (encoded(PICTURE, "TIFF"), "a TIFF or camera raw file"),
+        (encoded(PICTURE, "JPEG2000"), "a JPEG 2000 image"),
+        (encoded(PICTURE, "ICO"), "an icon"),
+        (encoded(PICTURE, "PDF"), "a PDF document"),
+        (b'\xef\xbb\xbf<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', "an SVG drawing"),
+        (b"  <HTML><body>", "an HTML page"),
+    ],
+)
+def test_what_is_not_decoded_is_named(data: bytes, words: str) -> None:
+    with pytest.raises(UnsupportedFormat, match=f"the bytes are {words.split(' (')[0]}"):
+        decode(data, 40)
+
+
+def test_a_run_length_encoded_bmp_is_not_decoded() -> None:
+    plain = encoded(PICTURE.convert("L"), "BMP")
+    with pytest.raises(UnsupportedFormat, match="run-length"):
+        decode(plain[:30] + b"\1" + plain[31:], 40)
+
+
+def test_scans_are_counted_where_they_are() -> None:
+    data = encoded(PICTURE, "JPEG", progressive=True)
+    last = data[data.rindex(b"\xff\xda") : -2]
+    scans = data.count(b"\xff\xda")
+    assert sniffing.jpeg_scans(data) == scans
+    with pytest.raises(BadImage, match="more than 64 scans"):
+        decode(data[:-2] + last * 80 + b"\xff\xd9", 40)
+    # The same bytes in a comment, or after the image, are none.
+    comment = b"\xff\xfe" + (2 + 200).to_bytes(2, "big") + b"\xff\xda" * 100
+    harmless = data[:2] + comment + data[2:] + b"\xff\xda" * 100
+    assert sniffing.jpeg_scans(harmless) == scans
+    assert np.array_equal(decode(harmless, 1000), decode(data, 1000))
+
+
+def test_pixels_are_counted_from_the_header() -> None:
+    assert decoding.pixels(encoded(PICTURE, "PNG")[:-40]) == 90 * 60
+    with pytest.raises(BadImage):
+        decoding.pixels(b"woof")
