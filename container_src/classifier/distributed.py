@@ -110,6 +110,8 @@ ALONE = Ranks()
 
 def join(device: torch.device) -> Ranks:
     """Becomes the process that torchrun's environment says, once all are there."""
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # NCCL takes the current one
     with _quiet():
         dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     return Ranks(dist.get_rank(), dist.get_world_size(), gloo_group(_AT_THE_END_S))
