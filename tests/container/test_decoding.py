@@ -15,6 +15,7 @@ from classifier.decoding import BadImage, Pixels, UnsupportedFormat, decode
 # A smooth picture with all colours, so that what is lost by compression is little.
 _RNG = np.random.default_rng(4)
 PICTURE = Image.fromarray(_RNG.integers(60, 200, (5, 7, 3), np.uint8)).resize((90, 60), Image.Resampling.BICUBIC)
+TURNED = PICTURE.rotate(180)
 HALF_CLEAR = PICTURE.copy()
 HALF_CLEAR.putalpha(Image.linear_gradient("L").resize(PICTURE.size))
 
@@ -51,7 +52,7 @@ def turned(orientation: int) -> Image.Exif:
         encoded(HALF_CLEAR.convert("LA"), "PNG"),
         encoded(PICTURE.convert("P"), "PNG", transparency=3),
         encoded(PICTURE, "PNG", exif=turned(6)),
-        *(encoded(PICTURE, kind, save_all=True, append_images=[PICTURE.rotate(180)]) for kind in ("GIF", "PNG", "WEBP")),
+        *(encoded(PICTURE, kind, save_all=True, append_images=[TURNED]) for kind in ("GIF", "PNG", "WEBP")),
         encoded(HALF_CLEAR, "WEBP", lossless=True),
         encoded(PICTURE, "WEBP", exif=turned(8)),
         encoded(PICTURE, "AVIF"),
