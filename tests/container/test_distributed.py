@@ -21,14 +21,17 @@ import psutil
 import pytest
 import torch
 
-from classifier import data, distributed, loss, precision, training
+import launching
+from classifier import data, device, distributed, loss, out_of_memory, precision, training
 from classifier.checkpoint import Checkpoints
 from classifier.config import Config
+from classifier.driver import Driver, Gpu
 from classifier.errors import InputError
 from classifier.evaluation import evaluate
 from classifier.features import FeatureBatches
 from classifier.features import Split as FeatureSplit
 from classifier.images import Preprocessing, normalize
+from classifier.optimization import Optimization
 from classifier.steps import Step
 from conftest import ROOT
 from contract_training import QUIET, Job
@@ -340,3 +343,52 @@ def test_what_several_processes_cannot_do(
     code, log = job.run(QUICK | {"processes": "2"} | hyperparameters)
     assert code == 1 and job.failure().startswith(reason), log
     assert "Traceback" not in log
+
+
+GPUS = tuple(Gpu("NVIDIA L4", 24 << 30, 8) for _ in range(4))
+
+
+@pytest.mark.parametrize(
+    ("gpus", "hyperparameters", "hosts", "on_features", "expected"),
+    [
+        (0, {}, 1, False, 1),
+        (4, {}, 1, False, 4),
+        (4, {}, 2, True, 1),
+        (4, {"processes": "2"}, 2, False, 2),
+        (4, {"processes": "8"}, 1, False, "processes=8, and the instance has 4 GPUs"),
+        (4, {"batch-size": "15"}, 2, False, "batch-size=15 is for all 8 processes together, .* batch-size=16 or more"),
+    ],
+)
+def test_how_many_processes(
+    gpus: int, hyperparameters: dict[str, str], hosts: int, on_features: bool, expected: int | str
+) -> None:
+    found = device.Device(GPUS[:gpus], "bfloat16", "")
+    config = Config.parse(hyperparameters)
+    if isinstance(expected, int):
+        assert launching.processes(config, found, hosts, on_features) == expected
+    else:
+        with pytest.raises(InputError, match=expected):
+            launching.processes(config, found, hosts, on_features)
+
+
+def test_the_device_s_line_tells_of_the_gpus_that_are_used() -> None:
+    wheel, driver = device.Wheel("2.10.0", (12, 8)), Driver("570.1", (12, 8), GPUS, None)
+    lines = [device.choose("train", driver, wheel, [], None, every).line for every in (True, False)]
+    assert "4 x NVIDIA L4, 24.0 GiB; " in lines[0] and "NVIDIA L4, 24.0 GiB (the first of 4); " in lines[1]
+
+
+def test_the_learning_rate_in_proportion_to_the_batch() -> None:
+    config = Config(learning_rate=0.01, batch_size=256, base_batch_size=64)
+    assert config.peak_learning_rate == 0.04
+    (group,) = Optimization(torch.nn.Linear(2, 2), config, 10, CPU).optimizer.param_groups
+    assert group["lr"] == 0.04
+    assert dataclasses.replace(config, base_batch_size=0).peak_learning_rate == 0.01
+
+
+def test_the_batch_that_would_fit_is_that_of_all_processes() -> None:
+    def step(examples: int) -> None:
+        if examples > 2:
+            raise torch.OutOfMemoryError
+
+    said = str(out_of_memory.explained(dataclasses.replace(BASE, batch_size=64), CPU.device, step, processes=8))
+    assert "batch-size=64 " in said and "batch-size=16 does" in said
