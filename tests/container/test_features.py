@@ -215,6 +215,8 @@ def test_a_stopped_pass_goes_on_where_it_was(
         ({"weights": "pretrained"}, "the weights is random in the channel `features` and pretrained in the job"),
         ({"data_fingerprint": "0" * 64}, "data-fingerprint is "),
         ({"freeze_backbone": "false"}, "freeze-backbone=false trains the backbone"),
+        ({"freeze_backbone": "until-epoch-2"}, "freeze-backbone=until-epoch-2 trains the backbone"),
+        ({"cutmix_alpha": 1.0}, "cutmix-alpha cuts photographs"),
     ],
 )
 def test_features_that_do_not_fit_are_refused(job: Job, shared: Path, change: dict[str, object], words: str) -> None:

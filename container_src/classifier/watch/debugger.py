@@ -159,7 +159,13 @@ class Debugger(Observer):
 
     def _matrices(self) -> list[tuple[str, torch.nn.Parameter]]:
         recorded = any(collection.name == "weights" for collection in self._hook._collections_to_save)
-        return [(name, p) for name, p in self._layers if p.ndim > 1 and name.endswith(".weight")] if recorded else []
+        return (
+            [(name, p) for name, p in self._learning() if p.ndim > 1 and name.endswith(".weight")] if recorded else []
+        )
+
+    def _learning(self) -> list[tuple[str, torch.nn.Parameter]]:
+        """Without those of a backbone that learns in later epochs."""
+        return [(name, parameter) for name, parameter in self._layers if parameter.requires_grad]
 
     def _watched(self) -> list[torch.nn.Module]:
         """The modules whose inputs or outputs are in a collection."""
@@ -204,7 +210,7 @@ class Debugger(Observer):
         self._handles.clear()
         step = hook.step
         if self._phase == "train":
-            for name, parameter in self._layers:
+            for name, parameter in self._learning():
                 hook.backward_hook(name)(parameter.grad)
             self._save_updates()
         for name in self.trial.tensor_names(collection="losses"):

@@ -263,3 +263,14 @@ def test_values_that_are_no_numbers_in_every_series(only_bad: bool, tmp_path: Pa
     assert len(told["findings"]) == len(rules)
     assert told["losses"]["train"] == [[1, None], [2, None], [3, 1.0]]
     assert page.stat().st_size > 10_000
+
+
+def test_averaged_mixed_and_unfrozen_on_the_way(run: Run) -> None:
+    """Where the network that is judged has other weights, labels are shares, and a layer begins to learn later."""
+    report = run(freeze_backbone="until-epoch-1", ema_decay="0.5", mixup_alpha="0.4", cutmix_alpha="1")
+    assert [len(report["losses"][phase]) for phase in ("train", "eval")] == [6, 2]
+    steps = {name: tensor["steps"] for name, tensor in report["tensors"].items() if name.startswith("gradient/")}
+    assert steps["gradient/ResNet_fc.weight"] == [1, 2, 3, 4, 5, 6]
+    assert steps["gradient/ResNet_layer4.1.conv2.weight"] == [4, 5, 6], "from the second epoch on"
+    judged = {finding["rule"]: finding["fired"] for finding in report["findings"]}
+    assert not judged["WeightUpdateRatio"], "a layer that is frozen is not one that does not learn"
