@@ -68,7 +68,7 @@ class Run:
                 self.complaints[f"{kind}: {complaint}"] += 1
             if b'"type":' in body and status != 200:
                 told = json.loads(body)
-                self.servers_own[f"{kind}: {status} {told['type']}: {ascii(told['message'][:60])}"] += 1
+                self.servers_own[f"{kind}: {status} {told['type']}: {told['message'][:60]!a}"] += 1
 
 
 def main() -> None:

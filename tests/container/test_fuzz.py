@@ -87,14 +87,19 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[contract.Server
 
 def test_a_server_outlives_strangers(server: contract.Server) -> None:
     processes = {process.pid for process in server.descendants()}
+    contract.check_predictions(server.url, server.root / "model")
+    kind, body = contract.photographs()[0]
+    expected = contract.predict(server.url, body, kind)
     for number, case in enumerate(itertools.islice(mutations.cases(seed=12), 60)):
         response = contract.invoke(server.url, case.body, case.headers)
         assert (told := mutations.complaint(response.status_code, response.content)) is None, (case.kind, told)
         if number % 10 == 0:
-            contract.check_predictions(server.url, server.root / "model")
+            assert contract.predict(server.url, body, kind) == pytest.approx(expected, abs=1e-4)
     contract.check_refusal(
         contract.invoke(server.url, b'{"image": ', {"Content-Type": "application/json"}), 400, "is no JSON"
     )
+    for method in ("POST", "PUT", "DELETE"):
+        contract.check_refusal(httpx.request(method, f"{server.url}/ping", timeout=60), 405, "GET only")
     assert {process.pid for process in server.descendants()} >= processes
     assert "Traceback" not in server.log()
 

@@ -4,7 +4,6 @@ import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.util.Properties;
 import software.amazon.ai.mms.servingsdk.Context;
-import software.amazon.ai.mms.servingsdk.ModelServerEndpoint;
 import software.amazon.ai.mms.servingsdk.annotations.Endpoint;
 import software.amazon.ai.mms.servingsdk.annotations.helpers.EndpointTypes;
 import software.amazon.ai.mms.servingsdk.http.Request;
@@ -20,7 +19,7 @@ import software.amazon.ai.mms.servingsdk.http.Response;
         urlPattern = "execution-parameters",
         endpointType = EndpointTypes.INFERENCE,
         description = "Concurrency and payload for batch transform")
-public class ExecutionParameters extends ModelServerEndpoint {
+public class ExecutionParameters extends ReadOnly {
 
     @Override
     public void doGet(Request request, Response response, Context context) throws IOException {

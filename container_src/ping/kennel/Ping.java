@@ -8,7 +8,6 @@ import java.util.Map;
 import java.util.Properties;
 import software.amazon.ai.mms.servingsdk.Context;
 import software.amazon.ai.mms.servingsdk.Model;
-import software.amazon.ai.mms.servingsdk.ModelServerEndpoint;
 import software.amazon.ai.mms.servingsdk.Worker;
 import software.amazon.ai.mms.servingsdk.annotations.Endpoint;
 import software.amazon.ai.mms.servingsdk.annotations.helpers.EndpointTypes;
@@ -22,7 +21,7 @@ import software.amazon.ai.mms.servingsdk.http.Response;
  * the state WORKER_MODEL_LOADED: the worker's initialize() returned, which for us includes a prediction.
  */
 @Endpoint(urlPattern = "ping", endpointType = EndpointTypes.INFERENCE, description = "Can every model answer?")
-public class Ping extends ModelServerEndpoint {
+public class Ping extends ReadOnly {
 
     @Override
     public void doGet(Request request, Response response, Context context) throws IOException {
