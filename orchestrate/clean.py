@@ -126,9 +126,7 @@ def cost(session: Session, item: Item) -> float | None:
 def command_line() -> options.Parser:
     """What can be given."""
     parser = options.parser(__doc__)
-    parser.add_argument(
-        "names", nargs="*", metavar="NAME", help="what to stop or delete; an endpoint goes with its parts"
-    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="to stop or delete; an endpoint goes with its parts")
     parser.add_argument("--all", action="store_true", help="everything of these kinds")
     parser.add_argument("--what", metavar="KIND,...", help=f"of {', '.join(KINDS)} (default: lists all of them, and "
                         f"deletes {JOBS} and {ENDPOINTS})")  # fmt: skip

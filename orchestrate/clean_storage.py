@@ -86,7 +86,7 @@ def _images(session: Session, repository: str) -> Iterator[Stored]:
     except client.exceptions.RepositoryNotFoundException:
         return
     for image in (image for page in pages for image in page["imageDetails"]):
-        size = image["imageSizeInBytes"]
+        size = image.get("imageSizeInBytes", 0)
         tags = ", ".join(image.get("imageTags", [])) or "untagged"
         yield Stored("images", image["imageDigest"], size, size / _GB * prices.storage("ECR"), f"{repository}:{tags}")
 

@@ -1,32 +1,27 @@
 """Prints what makes the shell complete the options of these scripts.
 
-    source <(python orchestrate/completion.py bash)        # now
-    python orchestrate/completion.py bash >>~/.bashrc      # always
-    python orchestrate/completion.py zsh >>~/.zshrc
+    eval "$(python orchestrate/completion.py bash)"        # in ~/.bashrc, or for this shell alone
+    eval "$(python orchestrate/completion.py zsh)"         # in ~/.zshrc, after compinit
 
-Then `python orchestrate/tune.py --st<TAB>` completes options, their values, files and folders; so do python3, a python of
-another folder (.venv/bin/python), and the scripts themselves where they are executable. Other commands of python are
-completed as before.
+Then `python orchestrate/tune.py --st<TAB>` completes options, their values, files and folders; so does python3, or a
+python of another folder (.venv/bin/python). What else is given to python is completed as before.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
-from collections.abc import Iterator
 
 from orchestrate import console, options
 
-SCRIPTS = (
-    "build", "clean", "completion", "deploy", "doctor", "pipeline", "predict", "prepare", "report", "train", "transform",
-    "tune",
-)  # fmt: skip
+SCRIPTS = ("build", "clean", "completion", "deploy", "doctor", "pipeline", "predict", "prepare", "report", "train",
+           "transform", "tune")  # fmt: skip
 SHELLS = ("bash", "zsh")
 # Placeholders in the help whose values are files or folders.
 _FILES, _FOLDERS = ("FILE", "PHOTOGRAPH"), ("DIR", "DIR|URI", "PATH|ZIP|URL|udacity|synthetic")
 
-# Programs are completed by their name, and ours are arguments of python: what is asked about `python .../tune.py ...` is
-# answered as for `kennel tune ...`, which is what shtab knows.
+# Programs are completed by their name, and ours are arguments of python: what is asked about `python .../tune.py ...`
+# is answered as for `kennel tune ...`, which is what shtab knows.
 _BASH = """
 _kennel_scripts=" {scripts} "
 _kennel_before="$(complete -p python 2>/dev/null)"
@@ -40,18 +35,9 @@ _kennel_python() {{
     "${{BASH_REMATCH[1]}}" "$@"
   fi
 }}
-_kennel_script() {{
-  local name="${{COMP_WORDS[0]##*/}}"
-  COMP_WORDS=(kennel "${{name%.py}}" "${{COMP_WORDS[@]:1}}")
-  COMP_CWORD=$((COMP_CWORD + 1))
-  _shtab_kennel
-}}
 complete -o bashdefault -o default -F _kennel_python python python3
-complete -o bashdefault -o default -F _kennel_script {files}
 """
 _ZSH = """
-autoload -Uz compinit && (( $+functions[compdef] )) || compinit
-{ours}
 _kennel_before=${{_comps[python]:-}}
 _kennel_scripts=({scripts})
 _kennel_python() {{
@@ -99,17 +85,13 @@ def script(shell: str) -> str:
     made = shtab.complete(every_script(), shell)
     names = " ".join(SCRIPTS)
     if shell == "bash":
-        return made + _BASH.format(scripts=names, files=" ".join(_files()))
-    return _ZSH.format(ours=made, scripts=names)
+        return made + _BASH.format(scripts=names)
+    return made + _ZSH.format(scripts=names)
 
 
 def main() -> None:
     """Parses, prints."""
     print(script(command_line().parse_args().shell))
-
-
-def _files() -> Iterator[str]:
-    return (f"{name}.py" for name in SCRIPTS)
 
 
 if __name__ == "__main__":

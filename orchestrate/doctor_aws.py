@@ -121,9 +121,10 @@ def _image(ecr: Any, wanted: Wanted) -> Check:
     except (ecr.exceptions.ImageNotFoundException, ecr.exceptions.RepositoryNotFoundException):
         return Check("image", FAIL, f"{wanted.image} is not there", "python orchestrate/build.py pushes one")
     days = (time.time() - told["imagePushedAt"].timestamp()) / 86400
-    size = told["imageSizeInBytes"] / 1e9
+    size = told.get("imageSizeInBytes", 0) / 1e9
     architectures = _architectures(ecr, there)
-    text = f"{size:.2f} GB compressed, {days:.0f} days old, {' and '.join(architectures) or 'architecture not told'}"
+    weight = f"{size:.2f} GB compressed" if size else "size not told"
+    text = f"{weight}, {days:.0f} days old, {' and '.join(architectures) or 'architecture not told'}"
     if architectures and "amd64" not in architectures:
         return Check("image", FAIL, text, "SageMaker's instances of this project are amd64: build it on such a machine")
     if size > _SERVERLESS_GB:
