@@ -24,8 +24,10 @@ from classifier.batching import Batcher
 from classifier.errors import InputError
 from classifier.pulse import Pulse
 
-# Images in a forward pass, by benchmarks/batching.py: beyond, the last of a batch waits longer and nothing is gained.
-LARGEST_ON_CPU, LARGEST_ON_GPU = 8, 64
+# The variable that chooses how many images go into a forward pass at most; benchmarks/batching.py shows what it gives.
+# The default for GPUs has not been measured.
+LARGEST_BATCH = "KENNEL_LARGEST_BATCH"
+LARGEST_ON_CPU, LARGEST_ON_GPU = 8, 32
 FAILURE = "failure"
 
 
@@ -51,7 +53,8 @@ def serve(path: Path, state: Path, gpu: int | None) -> None:
 
     predictor = Predictor(found, gpu)
     predictor.warm_up()
-    batcher = Batcher(predictor, LARGEST_ON_CPU if gpu is None else LARGEST_ON_GPU, Pulse(state, "predictor"))
+    largest = int(os.environ.get(LARGEST_BATCH) or (LARGEST_ON_CPU if gpu is None else LARGEST_ON_GPU))
+    batcher = Batcher(predictor, largest, Pulse(state, "predictor"))
     # Under its name only when it listens: whoever finds it is answered.
     coming = path.with_suffix(f".{os.getpid()}")
     listener = socket.socket(socket.AF_UNIX)

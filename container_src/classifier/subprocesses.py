@@ -30,9 +30,9 @@ def reap() -> set[int]:
     return ended
 
 
-def stop_descendants() -> None:
+def stop_descendants(patience_s: float = PATIENCE_S) -> None:
     """Ends every process below this one: asks first, and kills what is left when the patience is over."""
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + patience_s
     asked: set[int] = set()
     while descendants := psutil.Process().children(recursive=True):
         overdue = time.monotonic() > deadline

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sagemaker_inference import environment, parameters
 
-from classifier import device, machine, payload
+from classifier import device, machine, payload, predictor_process
 from classifier.device import Device
 from classifier.errors import InputError
 
@@ -49,14 +49,18 @@ def read() -> Settings:
         minutes = os.environ.get("SAGEMAKER_MODEL_SERVER_TIMEOUT")
         timeout_s = env.model_server_timeout_seconds or (int(minutes) * 60 if minutes else 60)
         max_bytes = env.max_request_size
+        largest = int(os.environ.get(predictor_process.LARGEST_BATCH) or 1)
     except ValueError as error:
-        raise InputError(f"an environment variable SAGEMAKER_* holds no whole number ({error}); correct it") from None
+        raise InputError(
+            f"an environment variable SAGEMAKER_* or KENNEL_* holds no whole number ({error}); correct it"
+        ) from None
     if not 0 < port <= HIGHEST_PORT:
         raise InputError(f"the server cannot use port {port}: set SAGEMAKER_BIND_TO_PORT to one of 1 to {HIGHEST_PORT}")
-    if workers < 1 or timeout_s < 1:
+    if min(workers, timeout_s, largest) < 1:
         raise InputError(
-            f"the workers ({workers}) and the time-out ({timeout_s} s) must be at least 1: "
-            f"correct SAGEMAKER_MODEL_SERVER_WORKERS or SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS"
+            f"the workers ({workers}), the time-out ({timeout_s} s) and the largest batch ({largest}) must be at least "
+            f"1: correct SAGEMAKER_MODEL_SERVER_WORKERS, SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS or "
+            f"{predictor_process.LARGEST_BATCH}"
         )
     return Settings(
         address=os.environ.get("SAGEMAKER_BIND_TO_ADDRESS", "0.0.0.0"),

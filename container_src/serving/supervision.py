@@ -25,6 +25,7 @@ HANGS_AFTER_S = 6.0
 ILL_FOR_S = 60.0
 # SIGKILL follows SIGTERM after 30 s.
 DRAIN_S = 24.0
+PATIENCE_S = 3.0
 REPORT_EVERY_S = 60.0
 
 
@@ -38,7 +39,8 @@ def run(settings: Settings, directory: Path, stopping: threading.Event) -> None:
     try:
         _Server(settings, directory).run(stopping)
     finally:
-        subprocesses.stop_descendants()
+        # By now all that could be answered is; a worker without its server ends only when it is killed.
+        subprocesses.stop_descendants(PATIENCE_S)
 
 
 class _Server:

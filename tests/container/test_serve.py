@@ -195,7 +195,7 @@ def test_a_port_in_use_and_bad_settings_are_named(root: Path) -> None:
         taken.bind(("127.0.0.1", int(port)))
         taken.listen()
         refused(root, f"cannot listen on 127.0.0.1:{port} (Address already in use)", SAGEMAKER_BIND_TO_PORT=port)
-    refused(root, "SAGEMAKER_* holds no whole number", SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS="soon")
+    refused(root, "SAGEMAKER_* or KENNEL_* holds no whole number", SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS="soon")
     refused(root, "port 32767: set SAGEMAKER_BIND_TO_PORT to one of 1 to 32766", SAGEMAKER_BIND_TO_PORT="32767")
     refused(root, "the workers (-1)", SAGEMAKER_MODEL_SERVER_WORKERS="-1")
 
