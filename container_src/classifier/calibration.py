@@ -83,9 +83,9 @@ def add(job: Job, config: Config) -> str:
         if config.quantize == "auto" and len(valid) < ENOUGH:
             return (f"{NAME}: not made, {len(valid)} photographs in valid cannot show a drop of {MOST_DROP:.1%} "
                     f"(quantize=always makes it nevertheless)")  # fmt: skip
-        made, judgement, distance = _make(found, _some(train, found, config, _CALIBRATED_ON),
-                                          _some(valid, found, config, _JUDGED_ON))  # fmt: skip
-        files = _files(made) if judgement.is_good else None
+        made, judgement, distance = make(found, sample(train, found, config, _CALIBRATED_ON),
+                                         sample(valid, found, config, _JUDGED_ON))  # fmt: skip
+        files = saved(made) if judgement.is_good else None
     except Exception as error:  # whatever NNCF and OpenVINO raise: the artifact is whole without it
         return f"{NAME}: not made: {' '.join(str(error).split())[:300]}"
     measured = {
@@ -115,7 +115,7 @@ def _splits(job: Job, found: Artifact) -> tuple[Split, Split]:
     return train, data.find_split("valid", job.channels["valid"], train.classes)
 
 
-class _Photographs:
+class Sample:
     """Some of a split, read again each time: one after the other as uint8 [1, crop, crop, 3], as NNCF takes them."""
 
     def __init__(self, loader: Loader, count: int) -> None:
@@ -129,16 +129,16 @@ class _Photographs:
         return ((pixels.numpy(), labels.numpy()) for pixels, labels in self._loader)
 
 
-def _some(split: Split, found: Artifact, config: Config, most: int) -> _Photographs:
+def sample(split: Split, found: Artifact, config: Config, most: int) -> Sample:
     count = min(most, len(split))
     chosen = np.linspace(0, len(split) - 1, count).round().astype(int).tolist()
     photographs = data.Photographs(split, found.preprocessing, bad=data.BadImages(config.max_bad_images))
     batches = [chosen[start : start + _BATCH] for start in range(0, count, _BATCH)]
     loader = Loader(photographs.__getitem__, batches, choose_workers(config.workers), torch.device("cpu"))
-    return _Photographs(loader, count)
+    return Sample(loader, count)
 
 
-def _make(found: Artifact, training: _Photographs, valid: _Photographs) -> tuple[ov.Model, Judgement, float]:
+def make(found: Artifact, training: Sample, valid: Sample) -> tuple[ov.Model, Judgement, float]:
     """The calibrated graph, what it is worth, and its distance as `choosing.distance` has it."""
     from safetensors.numpy import load_file
 
@@ -154,7 +154,7 @@ def _make(found: Artifact, training: _Photographs, valid: _Photographs) -> tuple
     return made, _judge(int8, fp32, valid, 1 / fast, 1 / slow, threads), distance
 
 
-def _calibrated(network: ov.Model, training: _Photographs) -> ov.Model:
+def _calibrated(network: ov.Model, training: Sample) -> ov.Model:
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it looks for a compiler of CUDA
     import nncf
     from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters
@@ -176,9 +176,7 @@ def _calibrated(network: ov.Model, training: _Photographs) -> ov.Model:
         )  # fmt: skip
 
 
-def _judge(
-    int8: Engine, fp32: Engine, valid: _Photographs, per_s: float, per_s_of_fp32: float, threads: int
-) -> Judgement:
+def _judge(int8: Engine, fp32: Engine, valid: Sample, per_s: float, per_s_of_fp32: float, threads: int) -> Judgement:
     right, right_of_fp32, same = 0, 0, 0
     for pixels, labels in valid.batches():
         called, reference = int8.run(pixels).argmax(1), fp32.run(pixels).argmax(1)
@@ -189,7 +187,7 @@ def _judge(
     return Judgement(n, right / n, right_of_fp32 / n, same / n, per_s, per_s_of_fp32, threads)
 
 
-def _files(graph: ov.Model) -> tuple[bytes, bytes]:
+def saved(graph: ov.Model) -> tuple[bytes, bytes]:
     """As OpenVINO saves it."""
     import openvino as ov
 

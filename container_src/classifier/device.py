@@ -18,7 +18,7 @@ from classifier.driver import Driver, Gpu
 from classifier.errors import InputError
 
 Task = Literal["train", "serve"]
-# Number formats, as torch names them. A server on a CPU answers in the precision in which its model was judged.
+# Number formats, as torch names them. On a CPU, that of torch: the engine that answers may choose another.
 GPU_SERVING, CPU_SERVING = "float16", "float32"
 _AMPERE = 8  # the first with instructions for bfloat16
 _VOLTA = 7  # the first whose float16 is faster than its float32, as its matrix units have it
@@ -87,8 +87,11 @@ def choose(
     """
     without = _why_not(task, found, wheel, files, visible)
     if found is None or without:
-        number_format = CPU_SERVING if task == "serve" else ("bfloat16" if machine.has_bfloat16() else "float32")
-        return Device((), number_format, f"device: {machine.cpus()} CPUs, {without}; {wheel}; {number_format}")
+        line = f"device: {machine.cpus()} CPUs, {without}; {wheel}"
+        if task == "serve":
+            return Device((), CPU_SERVING, line)  # the engine says in which format it computes
+        number_format = "bfloat16" if machine.has_bfloat16() else "float32"
+        return Device((), number_format, f"{line}; {number_format}")
     first = found.gpus[0]
     number_format = GPU_SERVING if task == "serve" else _gpu_training_format(first)
     several, every = len(found.gpus) > 1, every_gpu or task == "serve"

@@ -23,7 +23,7 @@ from classifier.errors import InputError
 if TYPE_CHECKING:
     from classifier.engines.on_openvino import OnOpenVino
 
-# Names one of NAMES, and no other is considered.
+# Names one of NAMES, and on a CPU no other is considered.
 VARIABLE = "KENNEL_ENGINE"
 NAMES = ("int8", "bf16", "fp32", "torch")
 # How far a probability may be from that of float32, beyond what was found where the graph was calibrated.
@@ -66,12 +66,9 @@ def choose(artifact: Artifact, gpu: int | None) -> Choice:
     if forced and forced not in NAMES:
         raise InputError(f"{VARIABLE}={forced!r} is no engine: set it to one of {', '.join(NAMES)}, or leave it out")
     if gpu is not None:
-        if forced:
-            raise InputError(f"{VARIABLE}={forced} is an engine of CPUs, and this server has a GPU: leave it out, or "
-                             f"set CUDA_VISIBLE_DEVICES=-1")  # fmt: skip
         from classifier.engines.on_torch import OnGpu
 
-        return Choice(_loaded(artifact, lambda: OnGpu(artifact, gpu)), "the GPU's")
+        return Choice(_loaded(artifact, lambda: OnGpu(artifact, gpu)), "the one that there is for GPUs")
     threads = int(os.environ.get("OMP_NUM_THREADS") or machine.cpus())
     why = f"as {VARIABLE} says"
     if forced != "torch":
