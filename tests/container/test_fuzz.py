@@ -32,7 +32,8 @@ class Brightness:
 
     def predict(self, pixels: images.Pixels) -> npt.NDArray[np.float32]:
         means = pixels.mean(axis=(1, 2), dtype=np.float64) + 1
-        return (means / means.sum(axis=1, keepdims=True)).astype(np.float32)
+        shares: npt.NDArray[np.float32] = (means / means.sum(axis=1, keepdims=True)).astype(np.float32)
+        return shares
 
     features = predict
 
