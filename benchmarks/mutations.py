@@ -12,6 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -66,7 +67,7 @@ def samples() -> list[bytes]:
     turned[0x0112] = 6
     deep = Image.fromarray(rng.integers(0, 65536, (40, 60), np.uint16))
     frames = [noise.rotate(angle) for angle in (0, 90)]
-    kinds = [
+    kinds: list[tuple[Image.Image, str, dict[str, Any]]] = [
         (noise, "JPEG", {}),
         (noise, "JPEG", {"progressive": True, "exif": turned}),
         (noise.convert("L"), "JPEG", {}),
@@ -216,21 +217,20 @@ def _json(rng: random.Random, data: bytes) -> bytes:
         {"image": coded, "explain": ["top"]},
         {"image": coded, "top_k": 10**400}, {"image": coded, "\ud800": 1}, {"inputs": [[0.1] * 100] * 100},
     ]  # fmt: skip
-    return rng.choice(
-        [
-            lambda: _truncated(rng, good),
-            lambda: _flipped(rng, good),
-            lambda: _flipped(rng, good[:60]),
-            lambda: json.dumps(rng.choice(odd)).encode(),
-            lambda: json.dumps(rng.choice(odd)).encode(rng.choice(["utf-16", "utf-32", "utf-7", "cp037"])),
-            lambda: b"[" * depth + b"]" * rng.choice([0, depth]),
-            lambda: b'{"image":' * depth,
-            lambda: b'{"top_k": ' + b"9" * depth + b"}",
-            lambda: b'{"image": "\xff\xfe"}',
-            lambda: _HTML,
-            lambda: data,
-        ]
-    )()
+    ways: list[Callable[[], bytes]] = [
+        lambda: _truncated(rng, good),
+        lambda: _flipped(rng, good),
+        lambda: _flipped(rng, good[:60]),
+        lambda: json.dumps(rng.choice(odd)).encode(),
+        lambda: json.dumps(rng.choice(odd)).encode(rng.choice(["utf-16", "utf-32", "utf-7", "cp037"])),
+        lambda: b"[" * depth + b"]" * rng.choice([0, depth]),
+        lambda: b'{"image":' * depth,
+        lambda: b'{"top_k": ' + b"9" * depth + b"}",
+        lambda: b'{"image": "\xff\xfe"}',
+        lambda: _HTML,
+        lambda: data,
+    ]
+    return rng.choice(ways)()
 
 
 def _base64(rng: random.Random, data: bytes) -> bytes:
@@ -247,7 +247,7 @@ def _base64(rng: random.Random, data: bytes) -> bytes:
 def _npy(rng: random.Random) -> bytes:
     stream = io.BytesIO()
     shape = rng.choice([(8, 8, 3), (2, 8, 8, 3), (8, 8), (8, 8, 4), (0, 8, 3), (70, 2, 2, 3), (1, 1, 1, 1, 3)])
-    np.save(stream, np.zeros(shape, rng.choice([np.uint8, np.float32, np.int64, "S3", bool])))
+    np.save(stream, np.zeros(shape, rng.choice(["uint8", "float32", "int64", "S3", "bool"])))
     data = stream.getvalue()
     return rng.choice(
         [

@@ -97,7 +97,8 @@ def test_npy() -> None:
 @pytest.mark.parametrize(("label", "index"), [("top", 1), ("c", 2)])
 def test_an_explanation(label: str, index: int) -> None:
     answer = answered(False, "image/png", explain=label)
-    picture = np.asarray(Image.open(io.BytesIO(bytes(answer.body))), dtype=int)  # type: ignore[arg-type]
+    assert isinstance(answer.body, bytes)
+    picture = np.asarray(Image.open(io.BytesIO(answer.body))).astype(np.int64)
     assert picture.shape == (80, 120, 3)
     # Evidence is bright, what speaks against the class is the photograph as it was, what is not seen is dark.
     (left, top, width, height) = images.central_box(80, 120, RULES.preprocessing)
