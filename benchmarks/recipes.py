@@ -40,10 +40,9 @@ STEPS: Mapping[str, Parts] = {
     "a linear head, all defaults": {},
     "`epochs=16`": {"epochs": "16"},
     "`augment=true views=8`": {"augment": "true", "views": "8"},
-    "`optimizer=sgd learning-rate=0.05 weight-decay=0.0001`": {
+    "`optimizer=sgd learning-rate=0.05 weight-decay=0.0001`: the recipe": {
         "optimizer": "sgd", "learning-rate": "0.05", "weight-decay": "0.0001"
     },
-    "`batch-size=32`: the recipe": {"batch-size": "32"},
 }  # fmt: skip
 # Each changes the recipe by itself.
 VARIATIONS: Mapping[str, Parts] = {
@@ -54,6 +53,7 @@ VARIATIONS: Mapping[str, Parts] = {
     "`warmup-epochs=2`": {"warmup-epochs": "2"},
     "`weight-decay=0.01`": {"weight-decay": "0.01"},
     "`learning-rate=0.1`": {"learning-rate": "0.1"},
+    "`batch-size=32`": {"batch-size": "32"},
     "`epochs=32`": {"epochs": "32"},
     "`augment=false`": {"augment": "false", "views": "0"},
 }
