@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import shutil
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +25,8 @@ from classifier.errors import InputError
 from classifier.job import Job
 from classifier.predictor import Predictor
 from classifier.preprocessing import Preprocessing
+from conftest import ROOT
+from contract_training import lay_out
 from photographs import data_set
 
 CLASSES = ("blue", "red")
@@ -128,6 +133,16 @@ def test_why_it_is_not_made(job: Job, changes: dict[str, object], quantize: str,
     said = calibration.add(replace(job, **changes), Config(quantize=quantize))  # type: ignore[arg-type]
     assert said.startswith(f"int8: not made, {reason}")
     assert not artifact.read(job.model_dir).engines
+
+
+@pytest.mark.parametrize("is_trial", [True, False])
+def test_a_trial_is_told_by_what_the_tuner_adds(tmp_path: Path, is_trial: bool) -> None:
+    lay_out(tmp_path, (), {"_tuning_objective_metric": "valid:accuracy"} if is_trial else {}, "lo")
+    code = "import threading, train; print(train.asked(threading.Event())[1].is_trial)"
+    path = f"{ROOT / 'container_src'}"
+    env = os.environ | {"SAGEMAKER_BASE_DIR": str(tmp_path), "SM_STUDIO_LOCAL_MODE": "true", "PYTHONPATH": path}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1:] == [str(is_trial)], done.stderr
 
 
 def test_a_job_that_is_stopped_has_no_time_for_it(job: Job) -> None:
