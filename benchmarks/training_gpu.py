@@ -55,9 +55,8 @@ class Resident:
     """One batch that is on the device already, `steps` times an epoch."""
 
     def __init__(self, compute: precision.Precision, size: int, batch_size: int, steps: int) -> None:
-        at = {"device": compute.device}
-        shape = (batch_size, size, size, 3)
-        self.batch = torch.randint(0, 256, shape, dtype=torch.uint8, **at), torch.arange(batch_size, **at) % CLASSES
+        pixels = torch.randint(0, 256, (batch_size, size, size, 3), dtype=torch.uint8, device=compute.device)
+        self.batch = pixels, torch.arange(batch_size, device=compute.device) % CLASSES
         self._steps = steps
 
     def set_epoch(self, epoch: int, done: int = 0) -> None:
@@ -108,7 +107,7 @@ class Usual:
             self._sgd.zero_grad()
             with torch.autocast(self._compute.device.type, torch.bfloat16):
                 loss = torch.nn.functional.cross_entropy(self._net(inputs), labels)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             self._sgd.step()
             loss.item()
             seen += len(labels)
@@ -190,7 +189,7 @@ def gigaflops(config: Config, compute: precision.Precision) -> float:
     net = network.build(config.model, CLASSES).to(compute.device)
     with FlopCounterMode(display=False) as counter:
         net(batch).sum().backward()
-    return counter.get_total_flops() / len(batch) / 1e9
+    return float(counter.get_total_flops()) / len(batch) / 1e9
 
 
 def shares(config: Config, compute: precision.Precision, steps: int) -> tuple[float, float, float]:

@@ -43,7 +43,7 @@ def network(name: str, weights: Path | None, classes: int, frozen: bool) -> nn.M
         model.load_state_dict({k: v for k, v in state.items() if not k.startswith("fc.")}, strict=False)
     for parameter in model.parameters():
         parameter.requires_grad = not frozen
-    model.fc = nn.Linear(model.get_submodule("fc").in_features, classes)
+    model.fc = nn.Linear(model.fc.in_features, classes)  # type: ignore[arg-type, union-attr]
     return model
 
 

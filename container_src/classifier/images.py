@@ -75,7 +75,7 @@ def normalize(batch: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor
     mean, std = _rows(preprocessing, batch.shape[2], batch.device)
     # One picture stays in the processor's cache for all three passes, a batch does not. A GPU takes all in one go.
     at_once = 1 if batch.device.type == "cpu" else len(batch)
-    for part, pixels in zip(made.split(at_once), rows.split(at_once), strict=True):
+    for part, pixels in zip(torch.split(made, at_once), torch.split(rows, at_once), strict=True):
         part.copy_(pixels).sub_(mean).div_(std)
     # A permuted view of NHWC memory is what torch calls channels_last: nothing is copied for the layout.
     return made.view(batch.shape).permute(0, 3, 1, 2)

@@ -16,7 +16,7 @@ RATIO = r"[\d.]+ \([\d.]+ to [\d.]+\)"
 def test_runs_without_a_gpu_and_says_that_it_is_none(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     tiny = "--models resnet18 --image-size 32 --batch-size 8 --steps 2 --photographs 24 --repeats 1"
-    program = [sys.executable, ROOT / "benchmarks" / "training_gpu.py", *tiny.split(), "--out", page]
+    program = [sys.executable, str(ROOT / "benchmarks" / "training_gpu.py"), *tiny.split(), "--out", str(page)]
     done = subprocess.run(program, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     text = page.read_text()
