@@ -143,7 +143,7 @@ def of_features(
 
 
 def _counts(labels: torch.Tensor) -> list[int]:
-    return torch.bincount(labels).tolist()  # type: ignore[no-any-return]
+    return torch.bincount(labels).tolist()
 
 
 def read_features(channel: Path) -> Features:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch.amp.grad_scaler import GradScaler
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -27,7 +28,7 @@ class Optimization:
         self.optimizer = _optimizer(network, config)
         self.schedule = _schedule(self.optimizer, config, steps)
         # float16 ends at 6e-8: gradients of a loss that is not scaled up would vanish in it.
-        self._scaler = torch.amp.GradScaler(precision.device.type, enabled=precision.half is torch.float16)
+        self._scaler = GradScaler(precision.device.type, enabled=precision.half is torch.float16)
         self._network, self.average = network, None
         if config.ema_decay:
             self.average = AveragedModel(network, multi_avg_fn=_ema(config.ema_decay), use_buffers=True)
