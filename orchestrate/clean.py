@@ -72,8 +72,8 @@ class Item:
     def request(self) -> tuple[str, dict[str, Any]]:
         """(operation, request) that cleans it."""
         words = _KINDS[self.kind]
-        operation = f"Stop{words.arn.removesuffix('Arn')}" if words.stop else f"Delete{self.kind}"
-        return operation, {words.name: self.name}
+        what = words.name.removesuffix("Name")
+        return ("Stop" if words.stop else "Delete") + what, {words.name: self.name}
 
 
 def find(session: Session) -> list[Item]:

@@ -137,6 +137,7 @@ def _image(ecr: Any, wanted: Wanted) -> Check:
 def _architectures(ecr: Any, there: Mapping[str, Any]) -> list[str]:
     """Of an image, or of each image of an index; empty where ECR does not tell the caller."""
     from botocore.exceptions import ClientError
+    from botocore.parsers import ResponseParserError
 
     try:
         manifest = json.loads(
@@ -151,7 +152,7 @@ def _architectures(ecr: Any, there: Mapping[str, Any]) -> list[str]:
         )["downloadUrl"]  # fmt: skip
         with urllib.request.urlopen(url, timeout=10) as answer:
             return [str(json.load(answer)["architecture"])]
-    except (ClientError, OSError, KeyError, IndexError, ValueError):
+    except (ClientError, ResponseParserError, OSError, KeyError, IndexError, ValueError):
         return []
 
 

@@ -21,6 +21,7 @@ class Check:
 def asked(name: str, look: Callable[[], Check]) -> Check:
     """What `look` finds; skip where AWS does not let the caller look, or cannot be reached."""
     from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
 
     try:
         return look()
@@ -29,5 +30,5 @@ def asked(name: str, look: Callable[[], Check]) -> Check:
         return Check(
             name, SKIP, f"{error.operation_name} was refused ({code}): you may not look, the job may all the same"
         )
-    except BotoCoreError as error:
+    except (BotoCoreError, ResponseParserError) as error:
         return Check(name, SKIP, f"AWS could not be asked: {error}")

@@ -100,12 +100,12 @@ def _docker() -> Iterator[Check]:
     """It is needed to build, and for --local --image."""
     try:
         engine.check()
-        told = json.loads(engine.docker(["info", "--format", "{{json .}}"]).stdout)
-    except (InputError, ValueError) as error:
+        told = json.loads(engine.docker(["info", "--format", "{{json .}}"]).stdout or "{}")
+    except InputError as error:
         yield Check("Docker", WARN, str(error), "only needed to build the image, and for --local --image NAME")
         return
-    yield Check("Docker", OK, f"{told['ServerVersion']} with buildx, {told['Architecture']}")
-    root = Path(told["DockerRootDir"])
+    yield Check("Docker", OK, f"{told.get('ServerVersion', 'an engine')} with buildx, {told.get('Architecture', '')}")
+    root = Path(told.get("DockerRootDir", "/var/lib/docker"))
     if root.is_dir():
         free = shutil.disk_usage(root).free / _GB
         yield Check("Docker's disk", OK if free > 25 else WARN, f"{free:.0f} GB free in {root}",

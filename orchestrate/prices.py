@@ -91,6 +91,7 @@ def _ask(boto: Any, region: str, instance_type: str) -> dict[str, float] | None:
     """Use -> USD an hour; empty for what is not sold there, None where nobody answers."""
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
 
     quick = Config(connect_timeout=3, read_timeout=10, retries={"total_max_attempts": 1})
     wanted = {"regionCode": region, "instanceName": instance_type}
@@ -98,7 +99,7 @@ def _ask(boto: Any, region: str, instance_type: str) -> dict[str, float] | None:
     try:
         client = boto.client("pricing", region_name=_ASKED_IN, config=quick)
         pages = list(client.get_paginator("get_products").paginate(ServiceCode="AmazonSageMaker", Filters=filters))
-    except (BotoCoreError, ClientError):
+    except (BotoCoreError, ClientError, ResponseParserError):
         return None
     products = (json.loads(text) for page in pages for text in page["PriceList"])
     return dict(_by_use(products, instance_type))

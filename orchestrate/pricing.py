@@ -57,7 +57,9 @@ def of_hosting(price: Price | None, asked: Hosting) -> str:
     if asked.serverless and price != FREE:
         a_second = asked.serverless.memory_mb / 1024 * prices.serverless()
         warm = f", and more for {asked.serverless.provisioned} kept warm" if asked.serverless.provisioned else ""
-        return f"cost: about {a_second:.5f} USD for each second of answering, nothing in between ({prices.basis()}){warm}"
+        return (
+            f"cost: about {a_second:.5f} USD for each second of answering, nothing in between ({prices.basis()}){warm}"
+        )
     return by_the_hour(price, asked.instance_type, max(asked.instances, asked.scaling.high if asked.scaling else 1))
 
 

@@ -16,6 +16,7 @@ PARTITION = "aws"
 # the service authorization reference, https://docs.aws.amazon.com/service-authorization/latest/reference/
 #   list_amazons3.html and https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html
 S3_ACTIONS = {
+    "DeleteObjects": ("DeleteObject",),
     "CompleteMultipartUpload": ("PutObject",),
     "CreateMultipartUpload": ("PutObject",),
     "GetObject": ("GetObject",),
@@ -160,10 +161,16 @@ def _s3(call: Call, region: str) -> Iterator[Need]:
     bucket = f"arn:{PARTITION}:s3:::{call.parameters['Bucket']}"
     for action in S3_ACTIONS[call.operation]:
         of_object = "object" in resource_types(f"s3:{action}")
-        yield Need(f"s3:{action}", f"{bucket}/{call.parameters['Key']}" if of_object else bucket)
+        deleted = [one["Key"] for one in call.parameters.get("Delete", {}).get("Objects", [])]
+        for key in deleted or [call.parameters.get("Key", "")]:
+            yield Need(f"s3:{action}", f"{bucket}/{key}" if of_object else bucket)
 
 
 def _logs(call: Call, region: str) -> Iterator[Need]:
+    if call.operation == "DescribeLogGroups":
+        # IAM wants all groups, whatever the beginning of their names.
+        yield Need(f"logs:{call.operation}", _arn("logs", region, "log-group:*"))
+        return
     # IAM sees a group as its streams without a name.
     stream = call.parameters.get("logStreamName", "")
     group = call.parameters["logGroupName"]
@@ -227,7 +234,20 @@ def _sagemaker(call: Call, region: str) -> Iterator[Need]:
         yield Need("sagemaker:AddTags", named[SAGEMAKER_KINDS[f"{call.operation.removeprefix('Create')}Name"]])
 
 
-_OF_SERVICE = {"application-autoscaling": _scaling, "ecr": _ecr, "logs": _logs, "s3": _s3}
+def _iam(call: Call, region: str) -> Iterator[Need]:
+    asked = call.parameters
+    role = asked.get("PolicySourceArn") or f"arn:{PARTITION}:iam::{ACCOUNT}:role/{asked['RoleName']}"
+    yield Need(f"iam:{call.operation}", role)
+
+
+def _of_account(call: Call, region: str) -> Iterator[Need]:
+    yield Need(f"{call.service.replace('-', '')}:{call.operation}", "*")
+
+
+_OF_SERVICE = {
+    "application-autoscaling": _scaling, "ecr": _ecr, "iam": _iam, "logs": _logs, "pricing": _of_account, "s3": _s3,
+    "service-quotas": _of_account,
+}  # fmt: skip
 
 
 def _roles(parameters: Any) -> Iterator[str]:

@@ -82,7 +82,7 @@ class Scripts:
             arguments += ["--output", f"s3://{self.bucket}/kennel", "--role", self.role]
         if name in ("tune", "pipeline") or "--data" in arguments or "--artifact" in arguments:
             arguments += ["--image", "process"]
-        if name not in ("prepare", "build", "predict", "report"):
+        if name not in ("prepare", "build", "predict", "report", "doctor"):
             arguments += ["--yes"]
         return subprocess.Popen(
             [sys.executable, str(ROOT / "orchestrate" / f"{name}.py"), *arguments, "--region", REGION],
@@ -110,5 +110,5 @@ def environment(folder: Path, moto: str) -> dict[str, str]:
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
-        **{f"AWS_ENDPOINT_URL_{name}": moto for name in ("S3", "ECR", "STS")},
+        **{f"AWS_ENDPOINT_URL_{name}": moto for name in ("S3", "ECR", "STS", "IAM", "PRICING", "SERVICE_QUOTAS")},
     }

@@ -29,6 +29,13 @@ ROOT = Path(__file__).resolve().parents[2]
 ORCHESTRATE = sorted((ROOT / "orchestrate").glob("*.py"))
 SERVER = "__main__"  # the script behind `python -m local_sagemaker`, which does what SageMaker does for a job
 PUSHING = ("build",)
+# What the scripts do without: CarePolicy's.
+CARE = {
+    "ecr:BatchDeleteImage", "ecr:BatchGetImage", "ecr:DescribeImages", "ecr:GetDownloadUrlForLayer", "iam:GetRole",
+    "iam:SimulatePrincipalPolicy", "logs:DeleteLogGroup", "logs:DescribeLogGroups", "pricing:GetProducts",
+    "s3:DeleteObject", "servicequotas:ListServiceQuotas",
+}  # fmt: skip
+POLICIES = ("ScriptsPolicy", "CarePolicy", "PushPolicy")
 
 
 @pytest.fixture(scope="module")
@@ -102,11 +109,21 @@ def calls(scripts: Scripts, stack: Any) -> list[Call]:
         ]
         for lane in interrupted:
             lane.result()
+        manifest = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                    "config": {"digest": f"sha256:{'1' * 64}", "size": 1}, "layers": []}  # fmt: skip
+        image = stack.client("ecr").put_image(
+            repositoryName="kennel", imageManifest=json.dumps(manifest), imageTag="1"
+        )["image"]
+        name = f"{image['registryId']}.dkr.ecr.{REGION}.amazonaws.com/kennel:1"
+        scripts.run(f"doctor --image {name}")
+        # Local SageMaker deletes no logs.
+        scripts.run("clean --what images,logs --all", code=2)
         # Somebody deleted the repository.
         stack.client("ecr").delete_repository(repositoryName="kennel", force=True)
         rest = ["clean --all", "build --allow-dirty", "pipeline --data {data} --trials 1"]
         for lane in [pool.submit(scripts.run, line, 2 if line.startswith("build") else 0) for line in rest]:
             lane.result()
+        scripts.run("clean --what data --all")
     lines = Path(scripts.environment["RECORD_CALLS_TO"]).read_text().splitlines()
     return [Call(**json.loads(line)) for line in lines]
 
@@ -138,7 +155,20 @@ def _needed(calls: list[Call], wanted: Callable[[str], bool]) -> Needed:
 
 @pytest.fixture(scope="module")
 def needed_by_scripts(calls: list[Call]) -> Needed:
-    return _needed(calls, lambda script: script not in (SERVER, *PUSHING))
+    needed = _needed(calls, lambda script: script not in (SERVER, *PUSHING))
+    return {need: who for need, who in needed.items() if need.action not in CARE}
+
+
+@pytest.fixture(scope="module")
+def needed_for_care(calls: list[Call]) -> Needed:
+    needed = _needed(calls, lambda script: script not in (SERVER, *PUSHING))
+    return {need: who for need, who in needed.items() if need.action in CARE}
+
+
+@pytest.fixture(scope="module")
+def needed_for(needed_by_scripts: Needed, needed_for_care: Needed, needed_to_push: Needed) -> dict[str, Needed]:
+    """Policy -> what it has to grant."""
+    return dict(zip(POLICIES, (needed_by_scripts, needed_for_care, needed_to_push), strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -166,21 +196,21 @@ def _superfluous(granted: list[Statement], needed: Needed) -> list[tuple[str, st
     return found
 
 
-@pytest.mark.parametrize("policy", ["ScriptsPolicy", "PushPolicy"])
+@pytest.mark.parametrize("policy", POLICIES)
 def test_the_policy_grants_what_the_scripts_need_and_no_more(
-    stack: Any, needed_by_scripts: Needed, needed_to_push: Needed, policy: str
+    stack: Any, needed_for: dict[str, Needed], policy: str
 ) -> None:
-    needed = needed_by_scripts if policy == "ScriptsPolicy" else needed_to_push
+    needed = needed_for[policy]
     granted = statements(stack.managed_policy(policy))
     assert _missing(granted, needed) == []
     assert _superfluous(granted, needed) == []
 
 
-@pytest.mark.parametrize("policy", ["ScriptsPolicy", "PushPolicy"])
+@pytest.mark.parametrize("policy", POLICIES)
 def test_the_comment_of_a_statement_names_the_scripts_that_need_it(
-    stack: Any, needed_by_scripts: Needed, needed_to_push: Needed, policy: str
+    stack: Any, needed_for: dict[str, Needed], policy: str
 ) -> None:
-    needed = needed_by_scripts if policy == "ScriptsPolicy" else needed_to_push
+    needed = needed_for[policy]
     section = re.search(rf"^  {policy}:\n(.*?)^(?:  )?\w", (ROOT / "infra/template.yaml").read_text(), re.M | re.S)
     assert section
     told = {

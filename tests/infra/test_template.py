@@ -52,6 +52,7 @@ def test_outputs_fill_in_the_scripts_options(stack: Any) -> None:
     assert stack.outputs["ExecutionRoleArn"] == role["Arn"]
     assert stack.outputs["ScriptsPolicyArn"] == stack.resources["ScriptsPolicy"]
     assert stack.outputs["PushPolicyArn"] == stack.resources["PushPolicy"]
+    assert stack.outputs["CarePolicyArn"] == stack.resources["CarePolicy"]
 
 
 def test_names_of_your_own(deploy: Any) -> None:
@@ -152,7 +153,7 @@ def test_everything_granted_is_named(resources: dict[str, Any]) -> None:
 def test_a_managed_policy_is_not_longer_than_iam_takes(deploy: Any) -> None:
     """6,144 characters, https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html; elsewhere too."""
     longest = deploy("longest", BucketName="b" * 63, RepositoryName="kennel-of-a-long-name")
-    for policy in ("ScriptsPolicy", "PushPolicy"):
+    for policy in ("ScriptsPolicy", "CarePolicy", "PushPolicy"):
         text = json.dumps(longest.managed_policy(policy), separators=(",", ":"))
         text = text.replace("eu-west-1", "us-gov-west-1").replace("arn:aws:", "arn:aws-us-gov:")
         assert len(text) <= 6144, policy
