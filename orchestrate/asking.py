@@ -13,8 +13,9 @@ from orchestrate.errors import InputError, JobFailed
 from orchestrate.session import Session
 from orchestrate.storage import join
 
-# botocore's model of InvokeEndpoint; SageMaker refuses larger bodies. A serverless endpoint takes 4 MB.
-MOST_BYTES = 6_291_456
+# botocore's model of InvokeEndpoint; SageMaker refuses larger bodies, and
+# https://docs.aws.amazon.com/sagemaker/latest/dg/serverless-endpoints.html for serverless endpoints.
+MOST_BYTES, MOST_BYTES_SERVERLESS = 6_291_456, 4 * 1024 * 1024
 JSON, PNG = "application/json", "image/png"
 _TYPES = {b"\xff\xd8\xff": "image/jpeg", b"\x89PNG": "image/png"}
 _ANY_TYPE = "application/x-image"
@@ -28,6 +29,7 @@ class Endpoint:
 
     name: str
     send: Callable[[bytes, str, str, str], bytes]
+    most_bytes: int = MOST_BYTES
 
     def ask(self, name: str, body: bytes, attributes: str, accept: str = JSON) -> bytes:
         """The answer on a photograph. `name`: of the photograph, for messages.
@@ -36,9 +38,9 @@ class Endpoint:
             InputError: it cannot be sent, or the container says that it is no photograph.
             JobFailed: the container failed.
         """
-        if not 0 < len(body) <= MOST_BYTES:
+        if not 0 < len(body) <= self.most_bytes:
             raise InputError(
-                f"{name} has {len(body):,} bytes: an endpoint takes 1 to {MOST_BYTES:,}; give a smaller one"
+                f"{name} has {len(body):,} bytes: this endpoint takes 1 to {self.most_bytes:,}; give a smaller one"
             )
         kind = next((kind for magic, kind in _TYPES.items() if body.startswith(magic)), _ANY_TYPE)
         try:
@@ -73,7 +75,9 @@ def connect(session: Session, endpoint: str, model: str | None = None) -> Endpoi
     options = {"TargetModel": model} if model else {}
     if "AsyncInferenceConfig" in found:
         return Endpoint(endpoint, lambda *request: _in_line(session, runtime, endpoint, *request))
-    return Endpoint(endpoint, lambda *request: _at_once(runtime, endpoint, options, *request))
+    is_serverless = any("CurrentServerlessConfig" in variant for variant in found.get("ProductionVariants", []))
+    most = MOST_BYTES_SERVERLESS if is_serverless else MOST_BYTES
+    return Endpoint(endpoint, lambda *request: _at_once(runtime, endpoint, options, *request), most)
 
 
 def _at_once(

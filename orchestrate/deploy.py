@@ -87,10 +87,11 @@ def requests(
 def update_requests(
     session: Session, endpoint: str, image: str, artifact: str, placed: Hosting, rollout: Rollout, name: str
 ) -> Requests:  # fmt: skip
-    """(operation, request) that give an endpoint another model, called `name`."""
+    """(operation, request) that give an endpoint another model, called `name`; what it keeps of requests stays."""
+    now = endpoints.config_of(session, endpoint)
     return [
         ("CreateModel", hosting.model(session, jobs.check_name(name), image, artifact)),
-        ("CreateEndpointConfig", hosting.endpoint_config(name, placed)),
+        ("CreateEndpointConfig", {**hosting.again(name, now), **hosting.endpoint_config(name, placed)}),
         ("UpdateEndpoint", hosting.update(endpoint, name, rollout)),
     ]
 
@@ -166,6 +167,8 @@ def main() -> None:
     price = session.price(asked.instance_type, pricing.HOSTING)
     if not args.end_shadow:
         out.say(pricing.of_hosting(price, asked))
+    if note := hosting_options.waking(asked):
+        out.say(note)
     if args.dry_run:
         print(jobs.printable(dict(sent)))
         return

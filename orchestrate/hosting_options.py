@@ -15,6 +15,9 @@ from orchestrate.session import Session
 # https://docs.aws.amazon.com/sagemaker/latest/dg/serverless-endpoints.html
 MEMORIES_MB = (1024, 2048, 3072, 4096, 5120, 6144)
 MOST_CONCURRENCY = 200
+# What an instance is to have when --scale-target is not given: requests a minute; of an asynchronous endpoint those
+# that wait, as in https://docs.aws.amazon.com/sagemaker/latest/dg/async-inference-autoscale.html.
+A_MINUTE, IN_LINE = 1000.0, 5.0
 ROLLOUTS = ("all-at-once", "canary", "linear", "rolling")
 
 
@@ -38,8 +41,9 @@ def add_arguments(parser: Parser) -> None:
     )
     on.add_argument("--scale", metavar="MIN:MAX", help="instances come and go with the requests")
     on.add_argument(
-        "--scale-target", type=float, default=1000.0,
-        help="requests a minute for each instance, with --async requests that wait (default: 1000)",
+        "--scale-target", type=float,
+        help=f"requests a minute for each instance (default: {A_MINUTE:g}), with --async requests that wait (default: "
+             f"{IN_LINE:g})",
     )  # fmt: skip
     on.add_argument("--serverless", action="store_true", help="no instance: a price for each request instead")
     on.add_argument("--memory-mb", type=int, default=4096, help="with --serverless (default: 4096)")
@@ -73,10 +77,11 @@ def check(args: argparse.Namespace) -> Hosting:
     if args.serverless:
         given = [flag for flag, value in (("--scale", args.scale), ("--async", args.asynchronous),
                                           ("--multi-model", args.multi_model), ("--shadow-of", args.shadow_of),
-                                          ("--instances", args.instances)) if value]  # fmt: skip
+                                          ("--instances", args.instances), ("--capture", args.capture))
+                 if value]  # fmt: skip
         if given:
-            raise InputError(f"--serverless and {given[0]} do not go together: a serverless endpoint has no instances "
-                             f"and one model")  # fmt: skip
+            raise InputError(f"--serverless and {given[0]} do not go together: a serverless endpoint has no instances, "
+                             f"one model, and keeps no requests")  # fmt: skip
         if args.memory_mb not in MEMORIES_MB:
             raise InputError(f"--memory-mb {args.memory_mb} must be one of {', '.join(map(str, MEMORIES_MB))}")
         if not 1 <= args.concurrency <= MOST_CONCURRENCY:
@@ -113,25 +118,58 @@ def asks_the_api(args: argparse.Namespace) -> bool:
 
 
 def place(asked: Hosting, args: argparse.Namespace, session: Session, endpoint: str) -> Hosting:
-    """Where answers and captured requests go, and how many instances an endpoint has that is to change."""
+    """Where answers and captured requests go; of an endpoint that is to change, on what it is, unless asked otherwise.
+
+    Raises:
+        InputError: there is no such endpoint, or it cannot become what is asked for.
+    """
     folder = storage.join(session.root, "endpoints", endpoint)
     if args.asynchronous:
         asked = replace(asked, asynchronous=folder)
     if args.capture:
         asked = replace(asked, capture=storage.join(folder, "captured"), capture_percent=args.capture)
-    if args.update and args.instances is None and not asked.serverless:
+    return _as_it_is(asked, args, session) if args.update else asked
+
+
+def waking(asked: Hosting) -> str | None:
+    """What is to be known of an endpoint that may have no instance."""
+    if asked.scaling is None or asked.scaling.low > 0 or asked.scaling.target < 1:
+        return None
+    return (f"note: without an instance, requests wait until there are more than {asked.scaling.target:g}; "
+            f"--scale-target 0.5 lets the first one start an instance")  # fmt: skip
+
+
+def _as_it_is(asked: Hosting, args: argparse.Namespace, session: Session) -> Hosting:
+    variant = endpoints.config_of(session, args.update)["ProductionVariants"][0]
+    size = variant.get("ServerlessConfig")
+    if asked.serverless and not size:
+        raise InputError(f"the endpoint {args.update} has instances, and SageMaker makes none of them serverless: "
+                         f"leave out --update for a new endpoint, or --serverless")  # fmt: skip
+    if "instance_type" in args.not_given:
+        if size and not asked.serverless:
+            kept = Serverless(size["MemorySizeInMB"], size["MaxConcurrency"], size.get("ProvisionedConcurrency", 0))
+            asked = replace(asked, serverless=kept)
+        elif not size:
+            asked = replace(asked, instance_type=variant["InstanceType"])
+    if asked.serverless:
+        if args.rollout == "rolling":
+            raise InputError(f"--rollout rolling is for instances, and the endpoint {args.update} is serverless: "
+                             f"choose another rollout")  # fmt: skip
+    elif args.instances is None:
         variants = endpoints.describe(session, args.update).get("ProductionVariants", [])
         count = max([v.get("DesiredInstanceCount") or 1 for v in variants], default=1)
         asked = replace(asked, instances=count)
     return asked
 
 
-def _scaling(text: str, target: float, asynchronous: bool) -> Scaling:
+def _scaling(text: str, target: float | None, asynchronous: bool) -> Scaling:
     found = re.fullmatch(r"(\d+):(\d+)", text)
     if not found or not int(found[1]) <= int(found[2]) or int(found[2]) < 1:
         raise InputError(f"--scale {text!r} must be MIN:MAX, as 1:4")
     if int(found[1]) == 0 and not asynchronous:
         raise InputError("--scale from 0 is for --async alone: another endpoint cannot answer without an instance")
+    if target is None:
+        target = IN_LINE if asynchronous else A_MINUTE
     if not target > 0:
         raise InputError(f"--scale-target {target:g} must be more than 0")
     return Scaling(int(found[1]), int(found[2]), target)

@@ -66,6 +66,7 @@ class Parser(argparse.ArgumentParser):
         known = settings.read() if missing else settings.Settings()
         for dest, (key, default) in missing.items():
             setattr(found, dest, known.get(key) or default)
+        found.not_given = frozenset(missing)
         return found, rest
 
     def error(self, message: str) -> NoReturn:

@@ -12,6 +12,7 @@ machine onto which photographs are dropped. An asynchronous endpoint is asked by
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -114,6 +115,9 @@ def main() -> None:
         raise InputError(f"--top-k {args.top_k} must be at least 1")
     if bool(args.photographs) == args.page:
         raise InputError("give either photographs or --page")
+    for flag, target, kinds in (("--picture", args.picture, (".jpg", ".jpeg", ".png")), ("--map", args.map, (".png",))):
+        if target and target.suffix.lower() not in kinds:
+            raise InputError(f"{flag} {target} must end in {' or '.join(kinds)}")
     out = console.Console(args.json)
     session = open_session(args)
     endpoint = asking.connect(session, args.endpoint, args.model)
@@ -122,18 +126,8 @@ def main() -> None:
 
         try_page.serve(endpoint, out)
         return
-    predictions: list[Prediction] = []
-    with out.progress(f"{args.endpoint}") as progress:
-        for prediction in each(endpoint, photographs.read(args.photographs), args.top_k):
-            predictions.append(prediction)
-            progress(f"{args.endpoint}: {len(predictions)} photographs")
+    predictions, refused = _ask_all(endpoint, args, out)
     show(predictions, out)
-    if args.map:
-        if len(predictions) != 1:
-            raise InputError(f"--map draws one photograph, and {len(predictions)} were given")
-        one = predictions[0]
-        args.map.write_bytes(endpoint.ask(one.photograph, one.data, "explain=top", asking.PNG))
-        out.say(f"map: {args.map}")
     if args.picture:
         draw(predictions, args.picture)
         more = f" (the first {_MOST_DRAWN} of {len(predictions)})" if len(predictions) > _MOST_DRAWN else ""
@@ -141,7 +135,39 @@ def main() -> None:
     if args.csv:
         write_csv(predictions, args.csv)
         out.say(f"table: {args.csv}")
+    if args.map:
+        if len(predictions) != 1:
+            raise InputError(f"--map draws one photograph, and {len(predictions)} were given")
+        one = predictions[0]
+        args.map.write_bytes(endpoint.ask(one.photograph, one.data, "explain=top", asking.PNG))
+        out.say(f"map: {args.map}")
     out.result(document(predictions))
+    if refused:
+        raise InputError(f"{refused} of {refused + len(predictions)} photographs have no answer, for the reasons "
+                         f"above; the others have theirs")  # fmt: skip
+
+
+def _ask_all(endpoint: Endpoint, args: argparse.Namespace, out: console.Console) -> tuple[list[Prediction], int]:
+    """(answers, photographs without one): of several, one that the container refuses does not cost the others.
+
+    Raises:
+        InputError: there is no answer at all.
+        JobFailed: the container failed.
+    """
+    predictions: list[Prediction] = []
+    refused: list[InputError] = []
+    with out.progress(f"{args.endpoint}") as progress:
+        for photograph in photographs.read(args.photographs):
+            try:
+                predictions += each(endpoint, [photograph], args.top_k)
+            except InputError as error:
+                refused.append(error)
+            progress(f"{args.endpoint}: {len(predictions)} photographs")
+    if not predictions:
+        raise refused[0]
+    for error in refused:
+        out.say(f"no answer: {error}")
+    return predictions, len(refused)
 
 
 if __name__ == "__main__":

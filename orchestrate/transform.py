@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from classifier.fingerprint import EXTENSIONS
 from orchestrate import (
     console,
     deploy,
@@ -63,11 +64,12 @@ class Batch:
 
 @dataclass(frozen=True)
 class Transformed:
-    """A batch that has ended well."""
+    """A batch that has ended. `failure`: why it failed, though the photographs in `predictions` have their answers."""
 
     job: str
     output: str
     predictions: list[Prediction]
+    failure: str | None = None
 
 
 def transform(
@@ -76,7 +78,7 @@ def transform(
     """Runs the job to its end.
 
     Raises:
-        JobFailed: it failed or was stopped; with the end of its log.
+        JobFailed: it failed or was stopped before the first answer; with the end of its log.
     """
     (_, model), (_, job) = requests(session, name, image, artifact, batch)
     jobs.create(session, "CreateModel", model)
@@ -117,8 +119,10 @@ def attach(session: Session, out: console.Console, name: str) -> Transformed:
 
     A job that goes on without us, after Ctrl-C, keeps its model until it is attached to again, or cleaned.
 
+    A job that failed because of one photograph has the answers on the others.
+
     Raises:
-        JobFailed: it failed or was stopped; with the end of its log.
+        JobFailed: it failed or was stopped before the first answer; with the end of its log.
     """
     client = session.client("sagemaker")
     begin = time.monotonic()
@@ -135,7 +139,10 @@ def attach(session: Session, out: console.Console, name: str) -> Transformed:
     if status["TransformJobStatus"] != "Completed":
         for line in follow.LogReader(session, LOGS, f"{name}/").read()[-_TAIL:]:
             out.say(f"  {line}")
-        raise JobFailed(f"transform job {name} ended {status['TransformJobStatus']}: {status.get('FailureReason')}")
+        why = f"transform job {name} ended {status['TransformJobStatus']}: {status.get('FailureReason')}"
+        if (answered := _read(session, output)) == []:
+            raise JobFailed(why)
+        return Transformed(name, output, answered, why)
     return Transformed(name, output, _read(session, output))
 
 
@@ -203,10 +210,17 @@ def main() -> None:
     out.table(("label", "photographs"), Counter(p.labels[0][0] for p in done.predictions).most_common())
     out.say(f"{len(done.predictions)} photographs: {table}")
     out.result({"job": name, "answers": done.output, "table": table, "photographs": len(done.predictions)})
+    if done.failure:
+        raise JobFailed(f"{done.failure} The table has the others")
 
 
 def _published(session: Session, data: str, name: str, send: bool) -> str:
-    """The URI of a folder or manifest. Raises InputError: there is nothing."""
+    """The URI of a folder or manifest; of a folder of this machine with other files in it, of a manifest of its
+    photographs, for one thing that is none would fail the job.
+
+    Raises:
+        InputError: there is nothing.
+    """
     if storage.is_uri(data):
         uri = storage.check_uri(data)
         if send and not session.storage.has_any(uri) and session.storage.size(uri) is None:
@@ -220,7 +234,18 @@ def _published(session: Session, data: str, name: str, send: bool) -> str:
         return uri
     if not path.is_dir():
         raise InputError(f"{path}: there is no such folder or manifest")
-    return session.storage.publish(path, storage.join(session.root, name, "photographs"), send)
+    files = sorted(p for p in path.rglob("*") if p.is_file())
+    found = [p for p in files if p.suffix.lower() in EXTENSIONS]
+    if not found:
+        raise InputError(f"{path}: there is no photograph in this folder ({', '.join(EXTENSIONS)})")
+    uri = session.storage.publish(path, storage.join(session.root, name, "photographs"), send)
+    if found == files:
+        return uri
+    relative = (p.relative_to(path).as_posix() for p in found)
+    manifest = storage.join(session.root, name, "photographs.manifest")
+    if send:
+        session.storage.write(json.dumps([{"prefix": f"{uri}/"}, *relative]).encode(), manifest)
+    return manifest
 
 
 def _answers(session: Session, output: str) -> Iterator[str]:

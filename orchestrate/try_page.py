@@ -54,7 +54,7 @@ def application(endpoint: Endpoint) -> Starlette:
     from starlette.responses import HTMLResponse, JSONResponse, Response
     from starlette.routing import Route
 
-    page = _page(endpoint.name)
+    page = _page(endpoint)
 
     async def show(request: Request) -> Response:
         return HTMLResponse(page, headers={"content-security-policy": _POLICY, "cache-control": "no-store"})
@@ -65,7 +65,7 @@ def application(endpoint: Endpoint) -> Starlette:
         drawn = request.url.path == "/map"
         attributes, accept = ("explain=top", asking.PNG) if drawn else (f"top_k={_TOP_K}", asking.JSON)
         try:
-            body = await _body(request)
+            body = await _body(request, endpoint.most_bytes)
             answer = await asyncio.to_thread(endpoint.ask, "the photograph", body, attributes, accept)
         except InputError as error:
             return JSONResponse({"error": str(error)}, 400)
@@ -79,18 +79,20 @@ def application(endpoint: Endpoint) -> Starlette:
     )
 
 
-async def _body(request: Request) -> bytes:
-    """Raises InputError: more than an endpoint takes, found before all of it has come."""
+async def _body(request: Request, most_bytes: int) -> bytes:
+    """Raises InputError: more than the endpoint takes, found before all of it has come."""
     body = b""
     async for chunk in request.stream():
         body += chunk
-        if len(body) > asking.MOST_BYTES:
-            raise InputError(f"the photograph has more than {asking.MOST_BYTES:,} bytes: an endpoint takes no more")
+        if len(body) > most_bytes:
+            raise InputError(f"the photograph has more than {most_bytes:,} bytes: an endpoint takes no more")
     return body
 
 
-def _page(name: str) -> str:
+def _page(endpoint: Endpoint) -> str:
     import jinja2
 
     templates = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True)
-    return templates.get_template("try_page.html.j2").render(name=name, most_bytes=asking.MOST_BYTES, header=_HEADER)
+    return templates.get_template("try_page.html.j2").render(
+        name=endpoint.name, most_bytes=endpoint.most_bytes, header=_HEADER
+    )

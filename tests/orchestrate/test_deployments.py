@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 import tarfile
 import time
 from collections.abc import Callable
@@ -194,6 +195,7 @@ def test_several_models_are_a_request_that_aws_takes(local: Session) -> None:
         ("--artifact a --serverless --provisioned 6", "--provisioned 6 must be between 0 and --concurrency 5"),
         ("--artifact a --scale 2:1", "--scale '2:1' must be MIN:MAX"),
         ("--artifact a --scale 0:1", "--scale from 0 is for --async alone"),
+        ("--artifact a --serverless --capture 50", "--serverless and --capture do not go together"),
         ("--artifact a --capture 0", "--capture 0 must be between 1 and 100"),
         ("--artifact a --rollout canary", "add --update ENDPOINT"),
         ("--multi-model file:///m --update e", "--update takes one model"),
@@ -205,6 +207,56 @@ def test_options_that_contradict_each_other(line: str, sentence: str) -> None:
     hosting_options.add_arguments(parser)
     with pytest.raises(InputError, match=sentence):
         hosting_options.check(parser.parse_args(line.split()))
+
+
+def test_an_endpoint_that_changes_stays_what_it_is(
+    local: Session, start: Callable[..., str], first: str, tmp_path: Path
+) -> None:
+    captured = (tmp_path / "captured").as_uri()
+    name = start(Hosting("ml.c5.xlarge", instances=2, capture=captured, capture_percent=10))
+
+    def config(line: str, endpoint: str) -> dict[str, Any]:
+        parser = options.parser(None)
+        hosting_options.add_arguments(parser)
+        args = parser.parse_args(f"--artifact {first} --update {endpoint} {line}".split())
+        asked = hosting_options.place(hosting_options.check(args), args, local, endpoint)
+        sent = deploy.update_requests(local, endpoint, "process", first, asked, Rollout(), "kennel-next")
+        validation.check("sagemaker", *sent[1])
+        return sent[1][1]
+
+    found = config("", name)
+    assert found["DataCaptureConfig"]["InitialSamplingPercentage"] == 10
+    (variant,) = found["ProductionVariants"]
+    assert (variant["InstanceType"], variant["InitialInstanceCount"]) == ("ml.c5.xlarge", 2)
+    (variant,) = config("--instance-type ml.m5.large --instances 1", name)["ProductionVariants"]
+    assert (variant["InstanceType"], variant["InitialInstanceCount"]) == ("ml.m5.large", 1)
+    with pytest.raises(InputError, match="has instances, and SageMaker makes none of them serverless"):
+        config("--serverless", name)
+    endpoints.remove(local, name)
+
+    less = start(Hosting(serverless=Serverless(2048, 3)))
+    assert config("", less)["ProductionVariants"][0]["ServerlessConfig"] == {
+        "MemorySizeInMB": 2048,
+        "MaxConcurrency": 3,
+    }
+    with pytest.raises(InputError, match="--rollout rolling is for instances"):
+        config("--rollout rolling", less)
+
+
+@pytest.mark.parametrize(
+    ("line", "target", "wakes_late"),
+    [
+        ("--scale 1:2", 1000.0, False),
+        ("--async --scale 0:2", 5.0, True),
+        ("--async --scale 0:2 --scale-target 0.5", 0.5, False),
+    ],
+)
+def test_what_an_instance_is_to_have(line: str, target: float, wakes_late: bool) -> None:
+    parser = options.parser(None)
+    hosting_options.add_arguments(parser)
+    asked = hosting_options.check(parser.parse_args(f"--artifact a {line}".split()))
+    assert asked.scaling and asked.scaling.target == target
+    assert (hosting_options.waking(asked) is not None) == wakes_late
 
 
 def test_an_endpoint_that_is_not_there(local: Session, photograph: Path) -> None:
@@ -242,8 +294,26 @@ def test_a_batch_becomes_a_table(
     done = transform.transform(local, out, name, "process", first, batch)
     assert len(done.predictions) == (len(CLASSES) if as_manifest else 2 * len(CLASSES))
     assert {p.labels[0] for p in done.predictions} == {(CLASSES[0], 0.5)}
-    assert transform.attach(local, out, name) == done
+    assert transform.attach(local, out, name) == done and done.failure is None
     assert not [item for item in clean.find(local) if item.name == name]
+
+
+def test_a_batch_with_a_photograph_that_is_none(
+    local: Session, data: Path, first: str, tmp_path: Path, out: console.Console
+) -> None:
+    folder = tmp_path / "of mine"
+    shutil.copytree(data / "test", folder)
+    (folder / "notes.txt").write_text("what is no photograph by its name is not sent")
+    uri = transform._published(local, str(folder), "kennel-a", True)
+    assert uri.endswith(".manifest")
+    (folder / "broken.jpg").write_text("no photograph")
+    uri = transform._published(local, str(folder), "kennel-b", True)
+    name = jobs.unique_name("batch")
+    done = transform.transform(
+        local, out, name, "process", first, transform.Batch(uri, (tmp_path / "answers").as_uri(), "ml.m5.large")
+    )
+    assert done.failure and "broken.jpg" in done.failure
+    assert [p.photograph for p in done.predictions] == [f"{label}/{n}.jpg" for label in CLASSES for n in range(2)]
 
 
 def test_a_batch_that_fails_tells_its_log(
