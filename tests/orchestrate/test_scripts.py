@@ -14,7 +14,10 @@ from local_sagemaker import validation
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPTS = ("prepare", "tune", "train", "report", "deploy", "predict", "transform", "clean", "pipeline")
+SCRIPTS = (
+    "prepare", "tune", "train", "report", "deploy", "predict", "transform", "clean", "pipeline", "build", "doctor",
+    "completion",
+)  # fmt: skip
 IMAGE = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/kennel:1"
 
 
