@@ -158,21 +158,19 @@ def main() -> None:
         out.say(f"note: {note}")
     if not items and not stored and not args.stop_server:
         out.say("nothing of this project is there to delete or to stop")
-    cleaned: list[str] = []
+    going = [item.name for item in chosen] + [one.name for one in away]
     if args.dry_run:
         requests = [item.request for item in chosen]
         requests += [clean_storage.request(session, one, args.repository) for one in away]
         print(jobs.printable([{operation: request} for operation, request in requests]))
         return
-    if chosen or away:
+    if going:
         for_good = f", {len(away)} of them stored, which is gone for good" if away else ""
-        console.confirm(f"Delete or stop these {len(chosen) + len(away)}{for_good}: "
-                        f"{_listed([i.name for i in (*chosen, *away)])}?", args.yes)  # fmt: skip
+        console.confirm(f"Delete or stop these {len(going)}{for_good}: {_listed(going)}?", args.yes)
         clean(session, chosen, out)
         for one in away:
             clean_storage.delete(session, one, args.repository)
             out.say(f"deleted: {one.kind} {one.label or one.name}")
-        cleaned = [i.name for i in (*chosen, *away)]
     elif (items or stored) and not args.stop_server and not args.names and not args.all:
         out.say(f"clean: python orchestrate/clean.py {session.flags} --all (or names; --what data for what is stored)")
     if args.stop_server:
@@ -180,7 +178,7 @@ def main() -> None:
     out.result({
         "found": [{"kind": i.kind, "name": i.name, "usd_a_month": costs[i]} for i in items]
         + [{"kind": s.kind, "name": s.name, "bytes": s.bytes, "usd_a_month": s.usd_a_month} for s in stored],
-        "notes": notes, "cleaned": cleaned,
+        "notes": notes, "cleaned": going,
     })  # fmt: skip
 
 
