@@ -34,8 +34,10 @@ def of_jobs(price: Price | None, machine: Machine, count: int = 1) -> str:
     if price == FREE:
         return _NOTHING
     hours = (machine.max_runtime_s + machine.keep_alive_s) / 3600
+    total = price.usd * count * hours * machine.instances
+    each = f"{machine.instances} instances x " if machine.instances > 1 else ""
     spot = "; a spot instance costs up to 90 % less" if machine.spot else ""
-    return (f"cost: at most {price.usd * count * hours:.2f} USD = {count} x {hours:g} h x {price.usd:g} USD/h of "
+    return (f"cost: at most {total:.2f} USD = {count} x {hours:g} h x {each}{price.usd:g} USD/h of "
             f"{machine.instance_type} ({price.basis}){spot}")  # fmt: skip
 
 
@@ -60,7 +62,10 @@ def of_hosting(price: Price | None, asked: Hosting) -> str:
         return (
             f"cost: about {a_second:.5f} USD for each second of answering, nothing in between ({prices.basis()}){warm}"
         )
-    return by_the_hour(price, asked.instance_type, max(asked.instances, asked.scaling.high if asked.scaling else 1))
+    until = "until it is deleted"
+    if asked.scaling and asked.scaling.high > asked.instances:
+        return by_the_hour(price, asked.instance_type, asked.scaling.high, f"when all of them are needed, {until}")
+    return by_the_hour(price, asked.instance_type, asked.instances, until)
 
 
 def _unknown(instance_type: str) -> str:

@@ -100,6 +100,8 @@ def test_the_sentences() -> None:
     price = Price(0.5, "of today")
     machine = Machine("ml.x", 3600, keep_alive_s=1800)
     assert pricing.of_jobs(price, machine, 3) == "cost: at most 2.25 USD = 3 x 1.5 h x 0.5 USD/h of ml.x (of today)"
+    together = pricing.of_jobs(price, Machine("ml.x", 3600, instances=2))
+    assert together == "cost: at most 1.00 USD = 1 x 1 h x 2 instances x 0.5 USD/h of ml.x (of today)"
     assert pricing.of_jobs(price, Machine("ml.x", 3600, spot=True)).endswith("; a spot instance costs up to 90 % less")
     assert pricing.by_the_hour(price, "ml.x", 2) == (
         "cost: 1 USD an hour of 2 x ml.x, 730 USD a month until it is deleted (of today)"
