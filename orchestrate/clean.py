@@ -111,7 +111,10 @@ def cost(session: Session, item: Item) -> float | None:
         return 0.0
     counts = {v["VariantName"]: v.get("CurrentInstanceCount") or v.get("DesiredInstanceCount") or 0
               for v in endpoints.describe(session, item.name).get("ProductionVariants", [])}  # fmt: skip
-    config = endpoints.config_of(session, item.name)
+    try:
+        config = endpoints.config_of(session, item.name)
+    except InputError:  # somebody deleted it
+        return None
     usd = 0.0
     for variant in [*config["ProductionVariants"], *config.get("ShadowProductionVariants", [])]:
         if "InstanceType" in variant:

@@ -33,7 +33,12 @@ def create(
                 half_made.callback(delete, session, kind, name)
             if kind == "Endpoint":
                 # Application Auto Scaling, which comes next, takes only what is in service.
-                wait(session, out, name)
+                try:
+                    wait(session, out, name)
+                except KeyboardInterrupt:
+                    out.say(f"SageMaker deletes no endpoint that is being created: {name} goes once that is over; "
+                            f"leaving now would leave it there")  # fmt: skip
+                    raise
         half_made.pop_all()
 
 
@@ -47,11 +52,17 @@ def describe(session: Session, name: str) -> dict[str, Any]:
 
 
 def config_of(session: Session, name: str) -> dict[str, Any]:
-    """DescribeEndpointConfig of what the endpoint has now. Raises InputError: there is no such endpoint."""
+    """DescribeEndpointConfig of what the endpoint has now.
+
+    Raises:
+        InputError: there is no such endpoint, or somebody deleted its configuration.
+    """
     client = session.client("sagemaker")
-    found: dict[str, Any] = client.describe_endpoint_config(
-        EndpointConfigName=describe(session, name)["EndpointConfigName"]
-    )
+    config = describe(session, name)["EndpointConfigName"]
+    found: dict[str, Any] = {}
+    if not _found(lambda: found.update(client.describe_endpoint_config(EndpointConfigName=config))):
+        raise InputError(f"the endpoint {name} has lost its configuration {config}, and cannot be changed without it: "
+                         f"delete it, python orchestrate/clean.py {session.flags} {name}")  # fmt: skip
     return found
 
 
@@ -133,11 +144,17 @@ def remove(session: Session, name: str) -> list[tuple[str, str]]:
 
 
 def delete(session: Session, kind: str, name: str) -> None:
-    """Deletes a `Model`, `EndpointConfig` or `Endpoint` and returns when it is gone; one that is not there is fine."""
+    """Deletes a `Model`, `EndpointConfig` or `Endpoint` and returns when it is gone; one that is not there is fine.
+
+    SageMaker refuses to delete an endpoint that it creates or changes: this waits until that is over.
+    """
     client = session.client("sagemaker")
     parameter = {f"{kind}Name": name}
     if kind == "Endpoint":
         unscale(session, name)
+        status: dict[str, Any] = {}
+        while _found(lambda: status.update(client.describe_endpoint(**parameter))) and _is_changing(status):
+            time.sleep(session.poll_s)
     if not _found(lambda: getattr(client, f"delete_{_SNAKE[kind]}")(**parameter)):
         return
     while _found(lambda: getattr(client, f"describe_{_SNAKE[kind]}")(**parameter)):
@@ -171,6 +188,10 @@ def _settled(session: Session, out: console.Console, name: str) -> dict[str, Any
             status = describe(session, name)
             show(f"{name}: {status['EndpointStatus']}, {time.monotonic() - begin:.0f} s")
     return status
+
+
+def _is_changing(status: dict[str, Any]) -> bool:
+    return status["EndpointStatus"] in ("Creating", "Updating", "SystemUpdating", "RollingBack")
 
 
 def _found(call: Callable[[], object]) -> bool:

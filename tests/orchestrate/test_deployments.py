@@ -326,3 +326,27 @@ def test_a_batch_that_fails_tells_its_log(
         transform.transform(local, out, name, "process", bites, batch)
     assert "this model bites" in capsys.readouterr().err
     assert not [item for item in clean.find(local) if item.name == name]
+
+
+def test_ctrl_c_leaves_no_endpoint(
+    local: Session, first: str, out: console.Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SageMaker refuses to delete one that it is still creating."""
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(endpoints, "wait", interrupted)
+    name = jobs.unique_name("serve")
+    with pytest.raises(KeyboardInterrupt):
+        deploy.deploy(local, out, name, "process", first, Hosting())
+    assert endpoints.parts(local, name) == []
+
+
+def test_an_endpoint_whose_configuration_somebody_deleted(local: Session, start: Callable[..., str]) -> None:
+    name = start()
+    local.client("sagemaker").delete_endpoint_config(EndpointConfigName=name)
+    with pytest.raises(InputError, match="has lost its configuration"):
+        endpoints.config_of(local, name)
+    (item,) = [item for item in clean.find(local) if item.kind == "Endpoint" and item.name == name]
+    assert clean.cost(local, item) is None
