@@ -183,7 +183,8 @@ def main() -> None:
     seconds = time.monotonic() - begin
     answering = existing or name
     out.say(f"endpoint {answering} {'has changed' if existing else 'is in service'} after {seconds:.0f} s")
-    out.say(f"ask it:    python orchestrate/predict.py {session.flags} --endpoint {answering} PHOTOGRAPH")
+    which = "--model FILE.tar.gz " if args.multi_model else ""
+    out.say(f"ask it:    python orchestrate/predict.py {session.flags} --endpoint {answering} {which}PHOTOGRAPH")
     out.say(f"delete it: python orchestrate/clean.py {session.flags} {answering}")
     model = next((request for operation, request in sent if operation == "CreateModel"), None)
     container = model["PrimaryContainer"] if model else {"ModelDataUrl": "", "Image": ""}

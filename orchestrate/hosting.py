@@ -73,7 +73,7 @@ def model(session: Session, name: str, image: str, artifact: str, several: bool 
     """CreateModel. `artifact`: URI of a model.tar.gz, or with `several` of the folder of many."""
     container = {"Image": image, "ModelDataUrl": artifact}
     if several:
-        container = {"Image": image, "Mode": "MultiModel", "ModelDataUrl": f"{artifact}/"}
+        container = {"Image": image, "Mode": "MultiModel", "ModelDataUrl": f"{artifact.rstrip('/')}/"}
     return {
         "ModelName": name,
         "PrimaryContainer": container,

@@ -121,8 +121,10 @@ def place(asked: Hosting, args: argparse.Namespace, session: Session, endpoint: 
     """Where answers and captured requests go; of an endpoint that is to change, on what it is, unless asked otherwise.
 
     Raises:
-        InputError: there is no such endpoint, or it cannot become what is asked for.
+        InputError: there is no such endpoint, it cannot become what is asked for, or the model's URI is none.
     """
+    if uri := args.artifact or args.multi_model:
+        storage.check_uri(uri)
     folder = storage.join(session.root, "endpoints", endpoint)
     if args.asynchronous:
         asked = replace(asked, asynchronous=folder)

@@ -50,6 +50,9 @@ def _fetch(address: str) -> bytes:
                 if len(data) > MOST_BYTES:
                     raise InputError(f"{address} has more than {MOST_BYTES:,} bytes: an endpoint takes no more")
             return data
+    except requests.Timeout:
+        raise InputError(f"{address} cannot be fetched: no answer within {_TIMEOUT_S} s; try it in a browser") from None
+    except requests.ConnectionError:
+        raise InputError(f"{address} cannot be fetched: nothing answers there; try it in a browser") from None
     except requests.RequestException as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{address} cannot be fetched: {reason}") from None
+        raise InputError(f"{address} cannot be fetched: {error}") from None
