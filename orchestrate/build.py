@@ -19,7 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from orchestrate import console, engine, image, jobs, options, registry, revision, session
+from orchestrate import console, engine, image, jobs, options, pricing, registry, revision, session
 from orchestrate.errors import InputError
 from orchestrate.image import Built, Pushed, Recipe
 from orchestrate.registry import Destination
@@ -57,6 +57,8 @@ def main(root: Path = ROOT) -> None:
         pushed = image.push(built, destination, recipe.tag, out)
     out.say(f"pushed in {pushed.seconds:.1f} s: {_layers(pushed.new_layers, pushed.new_bytes)} new, "
             f"{_layers(pushed.present_layers, pushed.present_bytes)} there already")  # fmt: skip
+    if not args.registry:
+        out.say(pricing.of_storage("ECR", pushed.new_bytes))
     out.say(pushed.uri)
     _say_next(pushed.uri, out)
     out.result(_document(recipe, built, pushed))

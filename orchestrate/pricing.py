@@ -68,5 +68,13 @@ def of_hosting(price: Price | None, asked: Hosting) -> str:
     return by_the_hour(price, asked.instance_type, asked.instances, until)
 
 
+def of_storage(where: str, size: int) -> str:
+    """What `size` bytes cost for as long as they stay. `where`: S3, ECR or CloudWatch Logs."""
+    from orchestrate import prices
+
+    usd = prices.storage(where)
+    return f"cost: {size / 1e9 * usd:.2f} USD a month for {size / 1e9:.2f} GB more in {where} ({prices.basis()})"
+
+
 def _unknown(instance_type: str) -> str:
     return f"cost: unknown, AWS's price list could not be asked and prices.json has no {instance_type}; see {_PAGE}"

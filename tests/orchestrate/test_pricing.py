@@ -110,6 +110,8 @@ def test_the_sentences() -> None:
         "cost: 2 USD an hour of 4 x"
     )
     assert "0.00008 USD for each second" in pricing.of_hosting(price, Hosting(serverless=Serverless(4096, 5)))
+    stored = pricing.of_storage("ECR", 3_750_000_000)
+    assert stored == "cost: 0.38 USD a month for 3.75 GB more in ECR (us-east-1 prices of 2025)"
     for told in (pricing.of_jobs(FREE, machine), pricing.by_the_hour(FREE, "ml.x")):
         assert told == "cost: none, it runs on this machine"
     assert pricing.of_jobs(None, machine).startswith("cost: unknown, ")
