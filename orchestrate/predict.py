@@ -165,8 +165,8 @@ def _ask_all(endpoint: Endpoint, args: argparse.Namespace, out: console.Console)
             progress(f"{args.endpoint}: {len(predictions)} photographs")
     if not predictions:
         raise refused[0]
-    for error in refused:
-        out.say(f"no answer: {error}")
+    for why in refused:
+        out.say(f"no answer: {why}")
     return predictions, len(refused)
 
 
