@@ -19,7 +19,7 @@ demo: venv  ## generate data, tune, train profiled, deploy, predict, clean up: a
 		--weights none --freeze-backbone false --trials 4 --seed 1 --yes
 
 test: venv  ## every test that needs no container engine
-	@$(BIN)/python -m pytest -m "not engine" -rs $(SPREAD)
+	@$(BIN)/python -m pytest -m "not engine" -rsfE $(SPREAD)
 
 lint: venv site  ## style, types, layers, the links of the documentation
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports && \
@@ -29,7 +29,7 @@ image:  ## build the image as $(IMAGE); WEIGHTS=DIR takes the pretrained weights
 	docker build -f docker/Dockerfile -t $(IMAGE) $(if $(WEIGHTS),--build-context weights=$(WEIGHTS)) .
 
 test-image: venv  ## the tests that need a container engine, against $(IMAGE)
-	@$(BIN)/python -m pytest -m engine --image $(IMAGE) -rs
+	@$(BIN)/python -m pytest -m engine --image $(IMAGE) -rsfE
 
 docs: venv  ## write docs/hyperparameters.md, docs/rules.md and docs/11-local-sagemaker-operations.md from the code
 	@$(BIN)/python container_src/classifier/config.py >docs/hyperparameters.md

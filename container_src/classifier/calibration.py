@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from classifier import artifact, data, machine
+from classifier import artifact, machine
 from classifier.artifact import Artifact
 from classifier.config import Config
 from classifier.engines import Engine, Pixels, choosing
@@ -109,6 +109,8 @@ def _why_not(job: Job, config: Config) -> str | None:
 
 def _splits(job: Job, found: Artifact) -> tuple[Split, Split]:
     """Raises InputError: they are of other classes, or cannot be read."""
+    from classifier import data
+
     train = data.find_split("train", job.channels["train"])
     if train.classes != found.classes:
         raise InputError("the channel `train` has other classes than the channel `features`")
@@ -130,6 +132,8 @@ class Sample:
 
 
 def sample(split: Split, found: Artifact, config: Config, most: int) -> Sample:
+    from classifier import data  # a job on features has no use for decoders, unless it comes to this
+
     count = min(most, len(split))
     chosen = np.linspace(0, len(split) - 1, count).round().astype(int).tolist()
     photographs = data.Photographs(split, found.preprocessing, bad=data.BadImages(config.max_bad_images))

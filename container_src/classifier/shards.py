@@ -117,7 +117,9 @@ class Shards:
     def read(self, i: int) -> bytes:
         """The bytes of photograph i. Raises OSError."""
         member = self._members[i]
-        return os.pread(_opened(self._files[member.shard]).fileno(), member.size, member.offset)
+        # Named: of two threads that open it at once, one has a file that the cache does not keep open.
+        file = _opened(self._files[member.shard])
+        return os.pread(file.fileno(), member.size, member.offset)
 
 
 @functools.lru_cache(maxsize=256)

@@ -167,7 +167,9 @@ def test_the_hook_file_of_sagemaker(tmp_path: Path, data: Path) -> None:
     assert debugger.unseen("relu") == "the collection relu is not recorded"
 
 
-def test_smdebug_turns_itself_off(tmp_path: Path, data: Path) -> None:
+def test_smdebug_turns_itself_off(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(error_handling_agent, "disable_smdebug", False)  # and so it is again afterwards
+
     class Off(Observer):
         def on_step(self, step: Any) -> None:
             # What its own error handling does.
