@@ -198,7 +198,7 @@ def _agreement(artifact: Path, server: Server, directory: Path, data: Path) -> s
 def _trained(base: Path, data: Path, model: str, image_size: int) -> Path:
     """The artifact of a short training, by the container's own entry point, in `base`/model."""
     weights = sorted((SHARED / "weights").glob(f"{model}-*.pth"))
-    given = {"model": model, "image-size": str(image_size), "epochs": "20", "learning-rate": "0.003",
+    given = {"model": model, "image-size": str(image_size), "epochs": "5", "learning-rate": "0.01",
              "weights": "pretrained" if weights else "none"}  # fmt: skip
     config = base / "input" / "config"
     config.mkdir(parents=True)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sagemaker_inference import environment
 
-from classifier import answers, events, payload
+from classifier import answers, events, payload, variables
 from classifier.errors import InputError
 from classifier.predictor_client import RemotePredictor
 from classifier.preprocessing import Preprocessing
@@ -25,18 +25,6 @@ from classifier.pulse import Pulse
 
 if TYPE_CHECKING:
     from classifier.batching import Computing
-
-# Where a worker's pulse goes.
-STATE_DIRECTORY = "KENNEL_SERVE_STATE"
-# What a request may take, in seconds. multi-model-server's own limit covers loading too, so it cannot be this short.
-REQUEST_TIMEOUT = "KENNEL_REQUEST_TIMEOUT_S"
-# What the predictors may take to load the model.
-STARTUP_TIMEOUT = "KENNEL_STARTUP_TIMEOUT_S"
-# The sockets of the predictors' processes, separated by colons. None: every worker loads its model (several models).
-PREDICTORS = "KENNEL_PREDICTORS"
-# How many GPUs serve.py found. With several models, the server spreads their workers over those that its own look at
-# `nvidia-smi` finds.
-GPUS = "KENNEL_GPUS"
 
 
 class Service:
@@ -50,13 +38,13 @@ class Service:
     def initialize(self, context: Any) -> None:
         """Has a picture predicted; the worker counts as running when this returns.
 
-        With predictors of its own (`PREDICTORS`) the server calls this once, in the process that it forks all workers
-        from; each of them then connects for itself.
+        With predictors of its own (`variables.PREDICTORS`) the server calls this once, in the process that it forks all
+        workers from; each of them then connects for itself.
         """
-        self._timeout_s = int(os.environ[REQUEST_TIMEOUT])
+        self._timeout_s = int(os.environ[variables.REQUEST_TIMEOUT])
         self._logs_requests = events.wants_every_request()
         try:
-            if os.environ.get(PREDICTORS):
+            if os.environ.get(variables.PREDICTORS):
                 os.register_at_fork(after_in_child=self._connect)
             else:
                 self._load(context.system_properties)
@@ -72,25 +60,27 @@ class Service:
 
     def _connect(self) -> None:
         """Uses the predictors' processes; the workers are spread over them."""
-        self._pulse = Pulse(Path(os.environ[STATE_DIRECTORY]), "worker")
-        paths = os.environ[PREDICTORS].split(":")
-        remote = RemotePredictor(Path(paths[os.getpid() % len(paths)]), float(os.environ[STARTUP_TIMEOUT]), self._pulse)
+        self._pulse = Pulse(Path(os.environ[variables.STATE_DIRECTORY]), "worker")
+        paths = os.environ[variables.PREDICTORS].split(":")
+        remote = RemotePredictor(
+            Path(paths[os.getpid() % len(paths)]), float(os.environ[variables.STARTUP_TIMEOUT]), self._pulse
+        )
         self._use(remote, remote.preprocessing, remote.classes)
 
     def _load(self, properties: dict[str, Any]) -> None:
         """Loads the model that the server was told of into this process."""
-        self._pulse = Pulse(Path(os.environ[STATE_DIRECTORY]), "worker")
+        self._pulse = Pulse(Path(os.environ[variables.STATE_DIRECTORY]), "worker")
         from classifier import artifact
         from classifier.predictor import Predictor
 
         found = artifact.read(Path(properties["model_dir"]))
-        predictor = Predictor(found, _gpu(properties.get("gpu_id"), int(os.environ[GPUS])))
+        predictor = Predictor(found, _gpu(properties.get("gpu_id"), int(os.environ[variables.GPUS])))
         predictor.warm_up()
         self._use(predictor, found.preprocessing, found.classes)
 
     def _use(self, predictor: Computing, preprocessing: Preprocessing, classes: tuple[str, ...]) -> None:
         env = environment.Environment()
-        limit = env.max_request_size or payload.MAX_BYTES
+        limit = env.max_request_size or variables.MAX_BYTES
         self._rules = payload.Rules(preprocessing, classes, limit, env.default_accept)
         self._predictor = predictor
         side = preprocessing.crop

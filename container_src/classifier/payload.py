@@ -11,13 +11,11 @@ import numpy as np
 from sagemaker_inference.content_types import JSON, NPY, OCTET_STREAM
 from sagemaker_inference.errors import BaseInferenceToolkitError
 
-from classifier import bodies, decoding, images, negotiation, options
+from classifier import bodies, decoding, images, negotiation, options, variables
 from classifier.options import Options
 
 # An image's declared subtype is a hint: what its bytes are decides.
 ACCEPTED = ("image/*", "application/x-image", OCTET_STREAM, JSON, NPY)
-# The limit of InvokeEndpoint's body in botocore's model of the API, unless SAGEMAKER_MAX_PAYLOAD_IN_MB says otherwise.
-MAX_BYTES = 6 * 1024 * 1024
 # The shorter side of a photograph that an explanation is drawn upon.
 SHOWN = 448
 
@@ -50,7 +48,7 @@ class Rules:
 
     preprocessing: images.Preprocessing
     classes: tuple[str, ...]
-    max_bytes: int = MAX_BYTES
+    max_bytes: int = variables.MAX_BYTES
     default_accept: str = JSON
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 
-from classifier import handler
+from classifier import variables
 from serving import netty
 from serving.settings import Settings
 
@@ -102,7 +102,7 @@ class ModelServer:
             # The management API registers models from any address, that is, runs code: it gets a socket that only this
             # user can open. With several models the platform itself loads them, by the port of /invocations.
             "management_address": address if settings.multi_model else f"unix:{self.directory / 'management.sock'}",
-            "default_service_handler": handler.__name__,
+            "default_service_handler": variables.HANDLER,
             "default_workers_per_model": settings.workers,
             "number_of_gpu": len(settings.device.gpus) if settings.multi_model else 0,
             # Also the limit for loading, hence long; a request's own limit is kept by the handler.
@@ -132,11 +132,11 @@ class ModelServer:
         """The environment of the server, its workers and the predictors."""
         # The server keeps its pid file and its sockets here, so that several live on one machine; TEMP is for its JVM.
         env = dict(os.environ, TMPDIR=str(self.directory), TEMP=str(self.directory))
-        env[handler.STATE_DIRECTORY] = str(self.state)
-        env[handler.REQUEST_TIMEOUT] = str(self.settings.request_timeout_s)
-        env[handler.STARTUP_TIMEOUT] = str(self.settings.startup_timeout_s)
-        env[handler.PREDICTORS] = ":".join(map(str, self.predictors))
-        env[handler.GPUS] = str(len(self.settings.device.gpus))
+        env[variables.STATE_DIRECTORY] = str(self.state)
+        env[variables.REQUEST_TIMEOUT] = str(self.settings.request_timeout_s)
+        env[variables.STARTUP_TIMEOUT] = str(self.settings.startup_timeout_s)
+        env[variables.PREDICTORS] = ":".join(map(str, self.predictors))
+        env[variables.GPUS] = str(len(self.settings.device.gpus))
         # Bodies are the handler's to read, whatever their content type says.
         env["MMS_DECODE_INPUT_REQUEST"] = "false"
         # Else torch names its cache after the user, and a number given to `docker run --user` has no name.

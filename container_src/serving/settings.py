@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sagemaker_inference import environment, parameters
 
-from classifier import device, machine, payload, predictor_process
+from classifier import device, machine, predictor_process, variables
 from classifier.device import Device
 from classifier.errors import InputError
 
@@ -71,7 +71,7 @@ def read() -> Settings:
         multi_model=multi_model,
         request_timeout_s=timeout_s,
         startup_timeout_s=env.startup_timeout,
-        max_payload_bytes=max_bytes or payload.MAX_BYTES,
+        max_payload_bytes=max_bytes or variables.MAX_BYTES,
         # sagemaker-inference's default (-XX:-UseContainerSupport) lets the JVM size itself by the host, not by the
         # container. An eighth of the memory holds a queue of 100 bodies; the rest belongs to the workers.
         vmargs=os.environ.get("SAGEMAKER_MODEL_SERVER_VMARGS", "-XX:MaxRAMPercentage=12.5 -XX:+ExitOnOutOfMemoryError"),

@@ -17,7 +17,7 @@ import pytest
 from mms.model_loader import MmsModelLoader
 from mms.service import Service as Worker
 
-from classifier import events, handler
+from classifier import events, handler, variables
 from contract_serving import CLASSES, photographs, write_artifact
 from serving.watch import Watch
 
@@ -35,10 +35,10 @@ def worker(state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 
 def load(root: Path, state: Path, monkeypatch: pytest.MonkeyPatch) -> Worker:
-    monkeypatch.setenv(handler.STATE_DIRECTORY, str(state))
-    monkeypatch.setenv(handler.REQUEST_TIMEOUT, "60")
-    monkeypatch.setenv(handler.GPUS, "0")
-    monkeypatch.delenv(handler.PREDICTORS, raising=False)
+    monkeypatch.setenv(variables.STATE_DIRECTORY, str(state))
+    monkeypatch.setenv(variables.REQUEST_TIMEOUT, "60")
+    monkeypatch.setenv(variables.GPUS, "0")
+    monkeypatch.delenv(variables.PREDICTORS, raising=False)
     monkeypatch.setenv("KENNEL_ENGINE", "fp32")
     return MmsModelLoader().load("model", str(root / "model"), handler.__name__, None, 4)
 
