@@ -6,7 +6,7 @@ IMAGE ?= kennel:test
 WORKERS ?= auto
 SPREAD := -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 
-.PHONY: demo test lint image test-image venv docs site lock lock-cpu lock-peers size clean help
+.PHONY: demo test coverage mutation lint image test-image venv docs site lock lock-cpu lock-peers size clean help
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -40,6 +40,12 @@ site: venv  ## the documentation as a site, in build/site
 	@rm -rf build/pages && mkdir -p build/pages/benchmarks
 	@cp -r README.md CONTRIBUTING.md CHANGELOG.md docs build/pages/ && cp -r benchmarks/results build/pages/benchmarks/
 	@$(BIN)/zensical build --strict -f mkdocs.yml
+
+coverage: venv  ## which lines and branches the tests run that need no container engine; lines in build/coverage
+	@$(BIN)/python -m pytest -m "not engine and not slow" $(SPREAD) --cov --cov-report=html --cov-report=term:skip-covered
+
+mutation: venv  ## which faults the tests of the contracts' modules do not notice (half an hour; MODULE="images payload")
+	@nice -n 10 $(BIN)/python benchmarks/mutation.py $(MODULE)
 
 lock: venv  ## refresh requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.10 --generate-hashes --upgrade \

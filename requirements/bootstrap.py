@@ -83,8 +83,11 @@ def main() -> None:
     locked = subprocess.run(
         [sys.executable, str(ROOT / "requirements" / "locked.py"), "--package", "uv"], check=True, capture_output=True
     ).stdout
-    if not usable(python):
+    # A package that was being copied when somebody pressed Ctrl-C passes for installed, with half its files.
+    begun = VENV / ".installing"
+    if begun.exists() or not usable(python):
         run(sys.executable, "-m", "venv", "--clear", str(VENV))
+    begun.touch()
     uv = (str(VENV / "bin" / "uv"), "pip")
     if not Path(uv[0]).exists():
         run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "--no-deps",
@@ -94,6 +97,7 @@ def main() -> None:
     # The project itself, as links into this checkout, so that a script sees what the editor shows.
     run(*uv, "install", "--quiet", "--python", python, "--no-deps", "--no-build-isolation", "--editable", ".")
     stamp.write_text(wanted())
+    begun.unlink()
     print(f"Installed in {time.monotonic() - began:.0f} s", flush=True)
 
 
