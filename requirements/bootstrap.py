@@ -102,4 +102,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("interrupted: the next run begins the installation anew", file=sys.stderr)
+        raise SystemExit(130) from None
