@@ -7,14 +7,13 @@ import os
 import random
 import statistics
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from classifier import shards
 from classifier.fingerprint import EXTENSIONS
-from orchestrate import scaling
+from orchestrate import scaling, side_by_side
 from orchestrate.errors import InputError
 
 # split -> class -> photographs; the split "" holds what is not split yet.
@@ -26,6 +25,7 @@ _SPLIT_NAMES = {
 }  # fmt: skip
 _JUNK = ("__MACOSX",)
 _MOST_NAMED = 10
+_CPUS = os.cpu_count() or 1
 # Damage shows at any size, and JPEG decodes small sizes many times faster.
 CHECK_PIXELS = 64
 
@@ -102,8 +102,8 @@ def unreadable(layout: Layout) -> dict[Path, str]:
         return None
 
     paths = [path for _, _, path in photographs(layout)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # the decoders work outside of the interpreter's lock
-        return {path: reason for path, reason in zip(paths, pool.map(fault, paths), strict=True) if reason}
+    faults = side_by_side.each(fault, paths, _CPUS)  # the decoders work outside of the interpreter's lock
+    return {path: reason for path, reason in zip(paths, faults, strict=True) if reason}
 
 
 def require_readable(bad: dict[Path, str], root: Path) -> None:
@@ -179,7 +179,8 @@ def resized(layout: Layout, side: int, folder: Path) -> Layout:
     """
     new: Layout = {name: {label: [] for label in classes} for name, classes in layout.items()}
 
-    def copy(target: str, path: Path) -> Path:
+    def copy(photograph: tuple[str, Path]) -> Path:
+        target, path = photograph
         made = folder / target
         data = path.read_bytes()
         smaller = scaling.shrink(data, side)
@@ -191,9 +192,8 @@ def resized(layout: Layout, side: int, folder: Path) -> Layout:
     for name, classes in layout.items():
         for label in classes:
             (folder / name / label).mkdir(parents=True)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for made in pool.map(copy, *zip(*targets(layout).items(), strict=True)):
-            new[made.parent.parent.name][made.parent.name].append(made)
+    for made in side_by_side.each(copy, targets(layout).items(), _CPUS):
+        new[made.parent.parent.name][made.parent.name].append(made)
     return {name: {label: sorted(photos) for label, photos in classes.items()} for name, classes in new.items()}
 
 

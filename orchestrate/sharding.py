@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 from classifier import shards
+from classifier.fingerprint import by_folder
 from classifier.shards import INDEX, Index, Shards
-from orchestrate import dataset, storage
+from orchestrate import dataset, side_by_side, storage
 from orchestrate.errors import InputError
 
 SHARD_BYTES = 150_000_000
@@ -59,10 +60,9 @@ def check(folder: Path) -> None:
                 return str(error)
             return None
 
-        with ThreadPoolExecutor() as pool:
-            reasons = pool.map(fault, range(len(index.members)))
-            bad.update({split / member.name: reason for member, reason in zip(index.members, reasons, strict=True)
-                        if reason})  # fmt: skip
+        reasons = side_by_side.each(fault, range(len(index.members)), os.cpu_count() or 1)
+        bad.update({split / member.name: reason for member, reason in zip(index.members, reasons, strict=True)
+                    if reason})  # fmt: skip
     dataset.require_readable(bad, folder)
 
 
@@ -128,7 +128,7 @@ def _divided(files: Mapping[str, Path]) -> Iterator[list[str]]:
     """Names in order, in lists whose photographs have `SHARD_BYTES` at most together."""
     names: list[str] = []
     size = 0
-    for name in sorted(files, key=lambda name: name.split("/")):
+    for name in sorted(files, key=by_folder):
         more = files[name].stat().st_size
         if names and size + more > SHARD_BYTES:
             yield names

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
+from orchestrate import side_by_side
 from orchestrate.errors import InputError
 
 _UPLOAD_THREADS = 16  # photographs are small: the wait is latency, not bandwidth
@@ -66,9 +66,11 @@ class Storage:
         there = dict(self.list(uri))
         files = sorted(p for p in folder.rglob("*") if p.is_file())
         new = [p for p in files if there.get(p.relative_to(folder).as_posix()) != p.stat().st_size]
-        with ThreadPoolExecutor(_UPLOAD_THREADS) as pool:
-            for _ in pool.map(lambda p: self.upload(p, child(uri, p.relative_to(folder).as_posix())), new):
-                pass
+        sent = side_by_side.each(
+            lambda p: self.upload(p, child(uri, p.relative_to(folder).as_posix())), new, _UPLOAD_THREADS
+        )
+        for _ in sent:
+            pass
         return uri
 
     def upload(self, path: Path, uri: str) -> None:

@@ -15,7 +15,7 @@ import torch
 from classifier import fingerprint as fingerprints
 from classifier import shards
 from classifier.errors import InputError
-from classifier.fingerprint import EXTENSIONS, is_photograph
+from classifier.fingerprint import EXTENSIONS, by_folder, is_photograph
 from classifier.images import BadImage, load, load_views
 from classifier.loading import Batch, Loader
 from classifier.preprocessing import Preprocessing
@@ -130,7 +130,7 @@ def find_split(name: str, root: Path, classes: Sequence[str] | None = None) -> S
 
 def _listed(root: Path) -> tuple[str, ...]:
     paths = (path.relative_to(root) for folder in root.iterdir() if folder.is_dir() for path in folder.rglob("*"))
-    return tuple(sorted((path.as_posix() for path in paths if is_photograph(path)), key=lambda n: n.split("/")))
+    return tuple(sorted((path.as_posix() for path in paths if is_photograph(path)), key=by_folder))
 
 
 def _class_of(name: str) -> str:

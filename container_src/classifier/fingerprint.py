@@ -22,6 +22,12 @@ def is_photograph(path: PurePath) -> bool:
     )
 
 
+def by_folder(name: str) -> str:
+    """The key that sorts `class/name.jpg` class by class, as folders are listed. Of millions of names a list of parts
+    each would take several times the memory."""
+    return name.replace("/", "\0")
+
+
 def fingerprint(photographs: Iterable[tuple[str, PurePath, int]]) -> str:
     """SHA-256 over (split, path relative to it, size in bytes) of every photograph, in whatever order they come."""
     digest = hashlib.sha256()

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
 from classifier.errors import InputError
-from classifier.fingerprint import is_photograph
+from classifier.fingerprint import by_folder, is_photograph
 
 INDEX = "index.json"
 FORMAT = "kennel-shards/1"
@@ -129,7 +129,7 @@ def _opened(path: Path) -> BinaryIO:
 
 def in_order(members: Iterator[Member] | Sequence[Member]) -> tuple[Member, ...]:
     """Class by class and by name, as folders are listed."""
-    return tuple(sorted(members, key=lambda member: member.name.split("/")))
+    return tuple(sorted(members, key=lambda member: by_folder(member.name)))
 
 
 def _scan(path: Path, number: int) -> Iterator[Member]:
