@@ -21,7 +21,7 @@ from orchestrate.session import Session
 from orchestrate.storage import join
 
 TAGS = [{"Key": "project", "Value": "kennel"}]
-VOLUME_GB = 30
+INPUT_MODES = {"file": "File", "fastfile": "FastFile"}
 _OF_SCALING = ("RegisterScalableTarget", "PutScalingPolicy")
 _NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")
 
@@ -31,7 +31,8 @@ class Machine:
     """What a training job runs on, and for how long at most.
 
     `spot`: instances that AWS may take back, for less. `keep_alive_s`: how long an instance waits for the next job.
-    `instances`: those that train together.
+    `instances`: those that train together. `input_mode`: File copies the channels to the `volume_gb` of each instance
+    before the job begins, FastFile reads them from S3 while it runs.
     """
 
     instance_type: str
@@ -39,6 +40,8 @@ class Machine:
     spot: bool = False
     keep_alive_s: int = 0
     instances: int = 1
+    volume_gb: int = 30
+    input_mode: str = "File"
 
 
 def unique_name(kind: str) -> str:
@@ -144,7 +147,7 @@ def _job(
     request: dict[str, Any] = {
         "AlgorithmSpecification": {
             "TrainingImage": image,
-            "TrainingInputMode": "File",
+            "TrainingInputMode": machine.input_mode,
             "MetricDefinitions": metrics.definitions(),
         },
         "RoleArn": session.require_role(),
@@ -161,7 +164,8 @@ def _job(
         ],
         "OutputDataConfig": {"S3OutputPath": output},
         "ResourceConfig": {
-            "InstanceType": machine.instance_type, "InstanceCount": machine.instances, "VolumeSizeInGB": VOLUME_GB,
+            "InstanceType": machine.instance_type, "InstanceCount": machine.instances,
+            "VolumeSizeInGB": machine.volume_gb,
         },
         "StoppingCondition": {"MaxRuntimeInSeconds": machine.max_runtime_s},
     }  # fmt: skip

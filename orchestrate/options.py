@@ -15,7 +15,7 @@ from orchestrate import console, session, settings
 from orchestrate.channels import Weights, add_weights_argument, parse_weights
 from orchestrate.console import Console
 from orchestrate.errors import InputError
-from orchestrate.jobs import Machine
+from orchestrate.jobs import INPUT_MODES, Machine
 from orchestrate.session import Session
 
 DEFAULT_MAX_RUNTIME_S = 4 * 3600
@@ -114,6 +114,16 @@ def add_training(made: Parser) -> None:
         "--max-runtime-s", type=int, default=DEFAULT_MAX_RUNTIME_S,
         help=f"seconds after which a job is stopped (default: {DEFAULT_MAX_RUNTIME_S})",
     )  # fmt: skip
+    made.add_argument(
+        "--volume-gb", type=int, default=Machine.volume_gb, metavar="GB",
+        help="disk of a job's instance, on which its photographs must find room (default: "
+             f"{Machine.volume_gb}); types with a disk of their own, as ml.g5, have that one",
+    )  # fmt: skip
+    made.add_argument(
+        "--input-mode", choices=tuple(INPUT_MODES), default="file",
+        help="file copies the photographs to the instance first; fastfile reads them from S3 as they are needed, best "
+             "from shards (default: file)",
+    )  # fmt: skip
     group = made.add_argument_group("hyperparameters")
     config.add_arguments(_Without(group, _OURS))  # type: ignore[arg-type]  # add_argument is all that is used
     add_weights_argument(made)
@@ -153,10 +163,13 @@ def machine(args: argparse.Namespace) -> Machine:
     instances = getattr(args, "instances", 1)
     if instances < 1:
         raise InputError(f"--instances {instances} must be at least 1")
+    if args.volume_gb < 1:
+        raise InputError(f"--volume-gb {args.volume_gb} must be at least 1")
     # No script has the options of all the rest.
     return Machine(
-        args.instance_type, args.max_runtime_s, getattr(args, "spot", False), getattr(args, "keep_alive", 0), instances
-    )
+        args.instance_type, args.max_runtime_s, getattr(args, "spot", False), getattr(args, "keep_alive", 0), instances,
+        args.volume_gb, INPUT_MODES[args.input_mode],
+    )  # fmt: skip
 
 
 def require_data(args: argparse.Namespace) -> str:

@@ -120,6 +120,24 @@ def test_spot_warm_pools_and_warm_start(monkeypatch: pytest.MonkeyPatch) -> None
     assert request["TrainingJobDefinition"]["ResourceConfig"]["KeepAlivePeriodInSeconds"] == 300
 
 
+@pytest.mark.parametrize(
+    ("arguments", "disk", "mode"),
+    [([], 30, "File"), (["--volume-gb", "200", "--input-mode", "fastfile"], 200, "FastFile")],
+)
+def test_where_photographs_are_put(arguments: list[str], disk: int, mode: str) -> None:
+    args = parsed(*arguments)
+    session = open_session(args, dry=True)
+    request = jobs.training(session, "rex", "image", {"train": "s3://b/train"}, {}, options.machine(args))
+    validation.check("sagemaker", "CreateTrainingJob", request)
+    assert request["ResourceConfig"]["VolumeSizeInGB"] == disk
+    assert request["AlgorithmSpecification"]["TrainingInputMode"] == mode
+
+
+def test_a_job_needs_a_disk() -> None:
+    with pytest.raises(InputError, match="--volume-gb 0 must be at least 1"):
+        options.machine(parsed("--volume-gb", "0"))
+
+
 def test_an_embed_job_is_given_what_it_heeds() -> None:
     session = open_session(parsed("--role", "arn:aws:iam::123456789012:role/kennel"), dry=True)
     fixed = {"image-size": "64", "max-bad-images": "2", "epochs": "3", "optimizer": "sgd"}
