@@ -23,13 +23,13 @@ def choose(accept: str, offered: Sequence[str]) -> str | None:
     None where it wants none of them.
     """
     ranges = [(media_type(part), _quality(part)) for part in accept.split(",")]
-    best, chosen = (0.0, 0, 0), None
+    weights = {}
     for offer in offered:
         matching = [(_exactness(wanted, offer), -place, quality) for place, (wanted, quality) in enumerate(ranges)]
         exactness, place, quality = max(matching)
-        if exactness and quality and (quality, exactness, place) > best:
-            best, chosen = (quality, exactness, place), offer
-    return chosen
+        if exactness and quality:
+            weights[offer] = (quality, exactness, place)
+    return max(weights, key=weights.__getitem__, default=None)
 
 
 def _exactness(wanted: str, offer: str) -> int:
