@@ -7,7 +7,6 @@ and none bounds what it allocates.
 from __future__ import annotations
 
 import base64
-import binascii
 import io
 import json
 import math
@@ -52,10 +51,9 @@ def read(data: bytes, content_type: str) -> Body:
         BadBody: broken JSON, base64 or npy; members or shapes that mean nothing here; too many photographs.
         BadOption: a member of the JSON has a value that no option can have.
     """
-    body = _json(data) if content_type == JSON else _arrays(data) if data.startswith(_NPY) else Body((data,))
-    if not 0 < len(body.photographs) <= MAX_PHOTOGRAPHS:
-        raise BadBody(f"the request has {len(body.photographs):,} photographs; send 1 to {MAX_PHOTOGRAPHS}")
-    return body
+    if content_type == JSON:
+        return _json(data)
+    return _arrays(data) if data.startswith(_NPY) else Body((data,))
 
 
 def _json(data: bytes) -> Body:
@@ -81,9 +79,15 @@ def _json(data: bytes) -> Body:
     chosen = options.from_members(values)
     if name == "image":
         return Body((_decoded(given, name),), options=chosen)
-    if not isinstance(given, list) or len(given) > MAX_PHOTOGRAPHS:
+    if not isinstance(given, list):
         raise BadBody(f"the JSON's {name!r} must be a list of 1 to {MAX_PHOTOGRAPHS} photographs")
+    _check_number(len(given))
     return Body(tuple(_decoded(item, f"{name}[{at}]") for at, item in enumerate(given)), name, chosen)
+
+
+def _check_number(photographs: int) -> None:
+    if not 0 < photographs <= MAX_PHOTOGRAPHS:
+        raise BadBody(f"the request has {photographs:,} photographs; send 1 to {MAX_PHOTOGRAPHS}")
 
 
 def _decoded(item: object, where: str) -> bytes:
@@ -96,7 +100,7 @@ def _decoded(item: object, where: str) -> bytes:
     try:
         # Lines are what `base64` and MIME write; anything else that is no base64 is a mistake.
         data = base64.b64decode("".join(text.split()), validate=True)
-    except (binascii.Error, ValueError):
+    except ValueError:
         raise BadBody(f"{where} is no base64; encode the photograph's bytes") from None
     if not data:
         raise BadBody(f"{where} is empty; send the bytes of a photograph")
@@ -122,4 +126,7 @@ def _arrays(data: bytes) -> Body:
             f"the npy array promises {math.prod(shape):,} values and has {values.size:,}; write it with numpy.save"
         )
     array = values.reshape(shape, order="F" if by_columns else "C")
-    return Body((array,)) if len(shape) == 3 else Body(tuple(array[: MAX_PHOTOGRAPHS + 1]), "array")
+    if len(shape) == 3:
+        return Body((array,))
+    _check_number(len(array))
+    return Body(tuple(array), "array")
