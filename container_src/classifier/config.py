@@ -29,7 +29,7 @@ _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a value may be. `low` and `high` are inclusive; None means open."""
+    """What a value may be. `low` and `high` are inclusive; a number has both."""
 
     low: float | None = None
     high: float | None = None
@@ -43,9 +43,7 @@ class Bounds:
             return self.words
         if self.choices:
             return "one of " + ", ".join(self.choices)
-        if self.high is None:
-            return "any" if self.low is None else f"at least {self.low}"
-        return f"between {self.low} and {self.high}"
+        return "any" if self.low is None else f"between {self.low} and {self.high}"
 
 
 def _hyperparameter(
@@ -248,7 +246,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             f"--{name}",
             default=argparse.SUPPRESS,
-            metavar=f.type.upper() if isinstance(f.type, str) else "VALUE",
+            metavar=str(f.type).upper(),
             help=f"{f.metadata['help']}; {_range_of(f)} (default: {_shown(f)})".replace("%", "%%"),
         )
 
@@ -288,11 +286,9 @@ def _convert(name: str, f: Field[Any], text: str) -> object:
         raise problem
     if bounds.pattern and not re.fullmatch(bounds.pattern, str(value)):
         raise problem
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        # `not low <= value` also refuses NaN, which compares false with everything.
-        if bounds.low is not None and not value >= bounds.low:
-            raise problem
-        if bounds.high is not None and not value <= bounds.high:
+    if isinstance(value, (int, float)) and bounds.low is not None and bounds.high is not None:
+        inside = bounds.low <= value <= bounds.high  # NaN is not: it compares false with everything
+        if not inside:
             raise problem
     return value
 
