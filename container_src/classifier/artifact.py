@@ -81,8 +81,7 @@ def write(
         "provenance": dict(provenance),
         "engines": [],
     }
-    with replacing(directory / DESCRIPTION) as file:
-        file.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    _describe(directory, description)
 
 
 def add_engine(
@@ -95,12 +94,10 @@ def add_engine(
         with replacing(path) as file:
             file.write_bytes(content)
         digests.append(hashlib.sha256(content).hexdigest())
-    path = directory / DESCRIPTION
-    description = json.loads(path.read_text(encoding="utf-8"))
+    description = json.loads((directory / DESCRIPTION).read_text(encoding="utf-8"))
     others = [engine for engine in description.get("engines", ()) if engine["name"] != name]
     description["engines"] = [*others, {"name": name, **measured, "sha256": digests}]
-    with replacing(path) as file:
-        file.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    _describe(directory, description)
 
 
 def read(directory: Path) -> Artifact:
@@ -153,6 +150,11 @@ def read(directory: Path) -> Artifact:
                 f"{file} is damaged: its SHA-256 is not the one in {DESCRIPTION}; fetch or train the model again"
             )
     return artifact
+
+
+def _describe(directory: Path, description: Mapping[str, Any]) -> None:
+    with replacing(directory / DESCRIPTION) as file:
+        file.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 
 
 def _files(directory: Path, engine: str) -> tuple[Path, Path]:
