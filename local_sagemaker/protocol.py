@@ -74,7 +74,7 @@ def unknown_operation(what: str) -> ApiError:
     )
 
 
-def answer(call: Call, result: Mapping[str, Any]) -> Reply:
+def answer(result: Mapping[str, Any]) -> Reply:
     """A success, in JSON 1.1."""
     request_id = str(uuid4())
     return Reply(200, JSON_TYPE, json.dumps(result).encode(), {"x-amzn-RequestId": request_id})

@@ -96,7 +96,7 @@ async def _api(platform: Platform, request: Request) -> Reply:
         raise ApiError("RequestEntityTooLarge", f"The request has {size} bytes, the limit is {BODY_LIMIT}.", 413)
     if "x-amz-target" in request.headers:
         call = protocol.parse(request.headers, body)
-        return protocol.answer(call, await run_sync(perform, platform, call))
+        return protocol.answer(await run_sync(perform, platform, call))
     call = query.parse(request.headers, body)
     return query.answer(call, await run_sync(perform, platform, call))
 
