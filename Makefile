@@ -38,7 +38,7 @@ docs: venv  ## write docs/hyperparameters.md, docs/rules.md and docs/11-local-sa
 
 site: venv  ## the documentation as a site, in build/site
 	@rm -rf build/pages && mkdir -p build/pages/benchmarks
-	@cp -r README.md CONTRIBUTING.md CHANGELOG.md docs build/pages/ && cp -r benchmarks/results build/pages/benchmarks/
+	@cp -r README.md CONTRIBUTING.md CHANGELOG.md docs build/pages/ && cp -r benchmarks/results build/pages/benchmarks/ && rm build/pages/docs/*.py
 	@$(BIN)/zensical build --strict -f mkdocs.yml
 
 coverage: venv  ## which lines and branches the tests run that need no container engine; lines in build/coverage
@@ -46,6 +46,9 @@ coverage: venv  ## which lines and branches the tests run that need no container
 
 mutation: venv  ## which faults the tests of the contracts' modules do not notice (half an hour; MODULE="images payload")
 	@nice -n 10 $(BIN)/python benchmarks/mutation.py $(MODULE)
+
+screenshots: site  ## every page that the project makes, wide and narrow, light and dark, in build/screenshots
+	@$(BIN)/python docs/screenshots.py
 
 lock: venv  ## refresh requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.10 --generate-hashes --upgrade \
