@@ -46,6 +46,8 @@ def test_the_best_labels_come_first() -> None:
     assert json.loads(answered(False, top_k=2).body) == {"predictions": best}
     assert json.loads(answered(top_k=2).body)["predictions"][0] == best
     assert len(json.loads(answered(False, top_k=10).body)["predictions"]) == 3
+    # As people read it, and without the digits that float32 does not have.
+    assert '"label": "Chien, nu é", "probability": 0.65}' in str(answered(False).body)
 
 
 def test_labels_below_the_threshold_are_left_out() -> None:
@@ -82,6 +84,7 @@ def test_json_lines() -> None:
         lines = str(answered(several, "application/jsonlines", **options).body).splitlines()
         assert len(lines) == 1 + several
         assert json.loads(lines[0]) == json.loads(answered(False, **options).body)
+    assert str(answered(True, "application/jsonlines").body).count("\n") == 2
     rows = str(answered(True, "application/jsonlines", probabilities=True).body).splitlines()
     assert [json.loads(row) for row in rows] == json.loads(answered(probabilities=True).body)
 

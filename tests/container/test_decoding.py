@@ -108,6 +108,33 @@ def test_what_is_not_decoded_is_named(data: bytes, words: str) -> None:
         decode(data, 40)
 
 
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "a HEIC (HEIF) image"),
+        # The brand that tells is the last of many; what stands after the box is none.
+        (b"\0\0\0\x20ftypisom\0\0\0\0isomisomisomheic", "a HEIC (HEIF) image"),
+        (b"\0\0\0\x14ftypisom\0\0\0\0isomheic", "a video (MP4 or QuickTime)"),
+        (b"\0\0\0\x14ftypqt  heicqt  ", "a video (MP4 or QuickTime)"),  # there stands the version
+        (b"\x7f\0\0\0ftypisom" + b"isom" * 100 + b"heic", "a video (MP4 or QuickTime)"),
+        (b"\0\0\0\x18ftypavif\0\0\0\0mif1avif", None),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1avis", None),
+        (b"<!DOCTYPE HTML><p>", "an HTML page"),
+        (b"\xef\xbb\xbf\r\n\t <head>", "an HTML page"),
+        (b"<body>", "an HTML page"),
+        (b"<svg/>", "an SVG drawing"),
+        (b"<!doctype svg><svg>", "an SVG drawing"),
+        (b"<?xml?><kml/>", None),
+        (b"photographs of <svg", None),
+        (b"  8BPS", None),
+        (b"\x1f\x8b\x08", "a gzip archive"),
+        (b"", None),
+    ],
+)
+def test_a_kind_is_told_by_how_it_begins(data: bytes, name: str | None) -> None:
+    assert sniffing.foreign(data) == name
+
+
 def test_a_run_length_encoded_bmp_is_not_decoded() -> None:
     plain = encoded(PICTURE.convert("L"), "BMP")
     with pytest.raises(UnsupportedFormat, match="run-length"):
@@ -126,6 +153,10 @@ def test_scans_are_counted_where_they_are() -> None:
     harmless = data[:2] + comment + data[2:] + b"\xff\xda" * 100
     assert sniffing.jpeg_scans(harmless) == scans
     assert np.array_equal(decode(harmless, 1000), decode(data, 1000))
+    # A marker without a length (TEM), filling before one, and a length that names more than there is.
+    assert sniffing.jpeg_scans(b"\xff\xd8\xff\x01\xff\xda\0\x02\xff\xff\xda\0\x02\0\xff\0\xff\xd0") == 2
+    assert sniffing.jpeg_scans(b"\xff\xd8\xff\xfe\x01\0\xff\xda" + bytes(100)) == 0
+    assert sniffing.jpeg_scans(b"\xff\xd8\xff\xfe\x01\0" + b"\xff\xda" * 127 + b"\xff\xda\0\x02") == 1
 
 
 def test_pixels_are_counted_from_the_header() -> None:

@@ -8,7 +8,6 @@ import json
 import os
 import urllib.parse
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -139,11 +138,3 @@ def test_an_explanation(server: contract.Server, wanted: str) -> None:
     told = dict(part.split("=") for part in response.headers[contract.ATTRIBUTES].split(", "))
     best = next(iter(contract.predict(server.url, body, kind)))
     assert urllib.parse.unquote(told["label"]) == (best if wanted == "top" else wanted)
-
-
-def test_a_photograph_for_the_page(tmp_path: Path) -> None:
-    """What a browser sends of a large photograph is decoded at the size that it is shown at."""
-    stream = io.BytesIO()
-    Image.new("RGB", (3000, 2000), "red").save(stream, "JPEG")
-    request = payload.parse(stream.getvalue(), {**mutations.JPEG, contract.ATTRIBUTES: "explain=top"}, RULES)
-    assert request.photograph is not None and min(request.photograph.shape[:2]) < 1000
