@@ -9,8 +9,9 @@ from typing import Protocol
 
 from classifier.watch.page.scales import numbers as round_numbers
 
-# From this ratio on numbers are told apart by their logarithms.
+# From this ratio on numbers are told apart by their logarithms; what is measured, from a larger one on.
 _WIDE = 8
+_MEASURED_WIDE = 1000
 _MOST_MARKS = 6
 
 
@@ -46,7 +47,8 @@ class Numbers:
     def _decades(self) -> Sequence[float]:
         first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
         for factors in ((1,), (1, 3), (1, 2, 5)):
-            found = [f * 10.0**e for e in range(first, last + 1) for f in factors]
+            apart = max(1, math.ceil((last - first) / _MOST_MARKS))
+            found = [f * 10.0**e for e in range(first, last + 1, apart) for f in factors]
             inside = [value for value in found if self.low * 0.999 <= value <= self.high * 1.001]
             if len(inside) >= 3:
                 break
@@ -80,8 +82,11 @@ def of(values: Sequence[str]) -> Scale:
 
 
 def around(values: Sequence[float]) -> Numbers:
-    """A linear scale with some room around the values."""
+    """A scale with some room around the values; logarithmic where one that diverged would flatten all others."""
     low, high = min(values), max(values)
+    if low > 0 and high / low >= _MEASURED_WIDE:
+        room = (high / low) ** 0.06
+        return Numbers(low / room, high * room, log=True)
     room = (high - low) * 0.06 or abs(high) * 0.1 or 1.0
     return Numbers(low - room, high + room)
 

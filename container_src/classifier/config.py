@@ -297,10 +297,15 @@ def _kind(f: Field[Any]) -> str:
     return {"int": "a whole number ", "float": "a number "}.get(str(f.type), "")
 
 
+def _markdown(text: str) -> str:
+    """What stands for something, in angle brackets, would be taken for HTML."""
+    return text.replace("<", "&lt;")
+
+
 def reference() -> str:
     """The hyperparameters as a page of Markdown."""
     rows = [
-        f"| `{name}` | {f.type} | {_shown(f)} | {_range_of(f)} | {f.metadata['help']} |"
+        f"| `{name}` | {_markdown(f.metadata['help'])} | {_shown(f).replace(',', ',<wbr>')} | {_range_of(f)} | {f.type} |"
         for name, f in hyperparameters().items()
     ]
     head = [
@@ -308,7 +313,7 @@ def reference() -> str:
         "Written by `make docs` from `container_src/classifier/config.py`; the same names work on the command line of "
         "the scripts, in SageMaker's `hyperparameters.json` and in `--range`.",
         "",
-        "| name | type | default | range | meaning |",
+        "| name | meaning | default | range | type |",
         "| --- | --- | --- | --- | --- |",
     ]
     return "\n".join([*head, *rows]) + "\n"

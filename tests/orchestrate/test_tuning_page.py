@@ -77,6 +77,9 @@ def test_scales() -> None:
     marks = [text for _, text in scales.Numbers(2, 10).marks()]
     assert marks == ["2", "4", "6", "8", "10"]
     assert [text for _, text in scales.around([0.5, 0.75]).marks()] == ["0.5", "0.55", "0.6", "0.65", "0.7", "0.75"]
+    diverged = scales.around([0.5, 2, 4e13])
+    assert [text for _, text in diverged.marks()] == ["10", "1e+04", "1e+07", "1e+10", "1e+13"]
+    assert 0 < diverged.at(0.5) < diverged.at(2) - 0.01 < diverged.at(4e13) < 1
 
 
 def test_curves_take_the_last_of_an_epoch_that_came_twice() -> None:
