@@ -18,6 +18,9 @@ demo: venv  ## generate data, tune, train profiled, deploy, predict, clean up: a
 	@$(BIN)/python orchestrate/pipeline.py --local --source synthetic --per-class 140 --image-size 64 \
 		--weights none --freeze-backbone false --trials 4 --seed 1 --yes
 
+notebook: venv  ## run examples/train_and_deploy.ipynb on this machine, and write it back with what its cells showed
+	@$(BIN)/python examples/run.py
+
 test: venv  ## every test that needs no container engine
 	@$(BIN)/python -m pytest -m "not engine" -rsfE $(SPREAD)
 
@@ -67,4 +70,4 @@ size: venv  ## what $(IMAGE) weighs, part by part, unpacked and compressed
 	@$(BIN)/python docker/size.py $(IMAGE)
 
 clean:  ## remove what runs and tests left here; the environment stays
-	rm -rf runs build .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	rm -rf runs examples/runs build .pytest_cache .mypy_cache .ruff_cache *.egg-info
