@@ -297,15 +297,12 @@ def _kind(f: Field[Any]) -> str:
     return {"int": "a whole number ", "float": "a number "}.get(str(f.type), "")
 
 
-def _markdown(text: str) -> str:
-    """What stands for something, in angle brackets, would be taken for HTML."""
-    return text.replace("<", "&lt;")
-
-
 def reference() -> str:
     """The hyperparameters as a page of Markdown."""
+    # A bracket would begin HTML, and a browser breaks no list that has no spaces.
     rows = [
-        f"| `{name}` | {_markdown(f.metadata['help'])} | {_shown(f).replace(',', ',<wbr>')} | {_range_of(f)} | {f.type} |"
+        f"| `{name}` | {f.metadata['help'].replace('<', '&lt;')} | {_shown(f).replace(',', ',<wbr>')} "
+        f"| {_range_of(f)} | {f.type} |"
         for name, f in hyperparameters().items()
     ]
     head = [
