@@ -88,9 +88,10 @@ def read(texts: Mapping[str, str], classes: Sequence[str]) -> Options:
 
 
 def _whole_number(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text[:9]) > 0):
+    number = int(text[:9]) if text.isascii() and text.isdigit() else 0
+    if not number:
         raise ValueError("a whole number from 1")
-    return int(text[:9])
+    return number
 
 
 def _probability(text: str) -> float:
@@ -109,6 +110,6 @@ def _one_of(text: str, values: Mapping[str, bool]) -> bool:
 def _label(text: str, classes: Sequence[str]) -> str:
     if text == TOP or text in classes:
         return text
-    close = difflib.get_close_matches(text[:100], classes, n=1)
+    close = difflib.get_close_matches(text[:100], classes)
     meant = f"; did you mean {close[0]!r}?" if close else f", as {classes[0]!r} is"
     raise ValueError(f"{TOP} or one of the model's {len(classes)} classes{meant}")

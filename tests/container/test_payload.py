@@ -145,6 +145,12 @@ def test_arrays() -> None:
             400,
             "option top_k is not valid: it must be text, a number, true or false",
         ),
+        (
+            encoded(image=text(BODY), top_k=True),
+            JSON,
+            400,
+            "option top_k='true' is not valid: it must be a whole number from 1",
+        ),
         (encoded(images=text(BODY)), JSON, 400, "the JSON's 'images' must be a list of 1 to 64 photographs"),
         (encoded(images=[]), JSON, 400, "...has 0 photographs; send 1 to 64"),
         (encoded(images=[""] * 1065), JSON, 400, "the request has 1,065 photographs; send 1 to 64"),
