@@ -42,11 +42,10 @@ def main() -> int:
         print(" | ".join(rows[-1]), flush=True)
     head = ["workers", "largest batch", *(f"{n} clients: per second, p50, p99 ms" for n in CLIENTS), "memory MB"]
     table = conditions.table(head, rows)
-    (conditions.RESULTS / "batching.md").write_text(
+    conditions.publish(
         f"# Workers and batches\n\n`python benchmarks/batching.py`. {conditions.sentence('openvino')}\n\n{table}",
-        encoding="utf-8",
+        conditions.RESULTS / "batching.md",
     )
-    print("\n" + table)
     return 0
 
 

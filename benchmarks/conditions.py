@@ -1,4 +1,4 @@
-"""What a result needs to be read: the machine, the versions, the date; and tables in Markdown."""
+"""What a result needs to be read: the machine, the versions, the date; tables in Markdown, and the page itself."""
 
 from __future__ import annotations
 
@@ -23,6 +23,14 @@ def sentence(*packages: str) -> str:
         f"{_processor()}, {psutil.cpu_count()} cores, {gigabytes:.0f} GiB, {platform.system()} {platform.release()}; "
         f"{versions}; commit {_commit()}, {datetime.date.today()}."
     )
+
+
+def publish(text: str, path: Path) -> None:
+    """Prints a page of results and writes it."""
+    print(text)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    print(f"written: {path}")
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

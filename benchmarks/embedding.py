@@ -164,9 +164,7 @@ def main() -> None:
             conditions.table(["what", "a processor second", "a second", "n"], fast),
         ]
     )
-    print(text)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(text)
+    conditions.publish(text, options.out)
 
 
 if __name__ == "__main__":

@@ -194,9 +194,7 @@ def main() -> None:
             "",
         ]
     )
-    print(text)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(text, encoding="utf-8")
+    conditions.publish(text, options.out)
 
 
 if __name__ == "__main__":

@@ -297,9 +297,7 @@ def main() -> None:
             ),
         ]
     )  # fmt: skip
-    print(text)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(text)
+    conditions.publish(text, options.out)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,8 @@
-"""Closed-loop load: clients, each with a connection of its own, that ask again as soon as they are answered."""
+"""Closed-loop load: clients, each with a connection of its own, that ask again as soon as they are answered.
+
+In one thread, so that it takes little from the server beside it. What happens to a connection that breaks is for
+tests/closed_loop.py to tell.
+"""
 
 from __future__ import annotations
 

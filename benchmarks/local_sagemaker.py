@@ -235,9 +235,7 @@ def main() -> None:
             conditions.table(["what", "time", "a trial", "memory before", "memory"], searches),
         ]
     )
-    print(text)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(text)
+    conditions.publish(text, options.out)
 
 
 if __name__ == "__main__":

@@ -345,9 +345,7 @@ def main() -> None:
              "more bytes written", "tensors of an hour, at most", "n"], whole,
         ),
     ])  # fmt: skip
-    print(text)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(text)
+    conditions.publish(text, options.out)
 
 
 if __name__ == "__main__":

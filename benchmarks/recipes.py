@@ -190,9 +190,7 @@ def main() -> None:
         bench = Bench(options.data, weights, options.image_size, Path(folder))
         found = measure(bench, options.seeds, options.fine_tuning, lambda text: print(text, flush=True))
     text = page(found, options.seeds, sizes, options.image_size, head)
-    print(text)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(text)
+    conditions.publish(text, options.out)
 
 
 if __name__ == "__main__":

@@ -71,13 +71,17 @@ def base64_json(photograph: bytes) -> Body:
     return json.dumps({"image_data": base64.b64encode(photograph).decode()}).encode(), "application/json"
 
 
+def kennel(artifact: Path) -> Server:
+    return Server("Kennel", lambda port, d: [str(ROOT / "container_src" / "bin" / "serve")], "ping", "invocations", raw,
+                  {"SAGEMAKER_BASE_DIR": str(artifact.parent)})  # fmt: skip
+
+
 def all_of(artifact: Path, peers: Path | None, cpus: int) -> list[Server]:
     """`peers`: their environment's Python; None leaves them out."""
     here = {"KENNEL_ARTIFACT": str(artifact), "PEER_WORKERS": str(cpus)}
     threads = {"OMP_NUM_THREADS": "1"}
     servers = [
-        Server("Kennel", lambda port, d: [str(ROOT / "container_src" / "bin" / "serve")], "ping", "invocations", raw,
-               {"SAGEMAKER_BASE_DIR": str(artifact.parent)}),
+        kennel(artifact),
         Server("the usual way (MMS, toolkit's handler)", _usual(cpus), "ping", "invocations", raw,
                here | {"PYTHONPATH": str(USUAL)}),
     ]  # fmt: skip

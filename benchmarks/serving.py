@@ -74,7 +74,8 @@ def main() -> None:
             chosen = [s for s in servers.all_of(artifact, peers, os.cpu_count() or 1)
                       if any(text.lower() in s.name.lower() for text in args.only)]  # fmt: skip
             rows = [_measure(s, folder / f"{model}-{n}", photographs, args.seconds) for n, s in enumerate(chosen)]
-            agreement = _agreement(artifact, chosen[0], folder / f"{model}-agreement", data)
+            ours = servers.kennel(artifact)
+            agreement = _agreement(artifact, ours, folder / f"{model}-agreement", data)
             parts.append(_page(model, rows, bare, agreement))
             print(parts[-1], flush=True)
         text = (
@@ -83,8 +84,7 @@ def main() -> None:
             f"machine; n: requests. Peers: {_versions(peers)}.\n\n"
         )
         text += "\n".join(parts)
-        args.out.write_text(text, encoding="utf-8")
-        print(f"written: {args.out}")
+        conditions.publish(text, args.out)
 
 
 def _measure(server: Server, directory: Path, photographs: Sequence[bytes], seconds: float) -> Row:
@@ -142,6 +142,7 @@ from classifier import artifact, images
 from classifier.predictor import Predictor
 found = artifact.read(Path(sys.argv[1]))
 predictor = Predictor(found)
+predictor.open_lanes()
 predictor.warm_up()
 bodies = [p.read_bytes() for p in sorted(Path(sys.argv[2]).rglob("*.jp*g"))[:64]]
 pixels = np.stack([images.load(body, found.preprocessing) for body in bodies])

@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "container_src"), str(ROOT / "tests")]
 
 from benchmarks import conditions, load, servers  # noqa: E402
+from contract_serving import write_artifact  # noqa: E402
 
 _READINGS = 20
 
@@ -32,7 +33,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="soak-") as name:
         folder = Path(name)
         photographs = _photographs()
-        server = servers.all_of(_artifact(folder / "base" / "model", args.image_size), None, 1)[0]
+        classes = [f"{n:03}" for n in range(133)]
+        server = servers.kennel(write_artifact(folder / "base" / "model", classes, crop=args.image_size))
         readings: list[tuple[int, float, float]] = []
         with servers.running(server, folder / "server", photographs[0]) as running:
             load.run(running.url, [server.body(p) for p in photographs], args.clients, requests=500)
@@ -54,8 +56,7 @@ def main() -> None:
             + conditions.table(("requests", "seconds", "memory, MB"),
                                [(f"{n:,}", f"{s:.0f}", f"{mb:.0f}") for n, s, mb in readings])
         )  # fmt: skip
-        print(text)
-        args.out.write_text(text, encoding="utf-8")
+        conditions.publish(text, args.out)
 
 
 def _photographs() -> list[bytes]:
@@ -67,19 +68,6 @@ def _photographs() -> list[bytes]:
     from photographs import jpeg
 
     return [jpeg(n / 100, np.random.default_rng(n)) for n in range(100)]
-
-
-def _artifact(folder: Path, image_size: int) -> Path:
-    from classifier import artifact, network
-    from classifier.preprocessing import Preprocessing
-
-    folder.mkdir(parents=True)
-    state = network.build("resnet18", 133).state_dict()
-    artifact.write(
-        folder, model="resnet18", classes=[f"{n:03}" for n in range(133)], metrics={}, provenance={}, state=state,
-        preprocessing=Preprocessing.for_size(image_size),
-    )  # fmt: skip
-    return folder
 
 
 if __name__ == "__main__":

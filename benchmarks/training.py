@@ -335,9 +335,7 @@ def main() -> None:
         f"{conditions.sentence('torch', 'torchvision', 'pillow', 'simplejpeg')} Load when it began: {load:.1f}.\n",
         *told.values(),
     ])  # fmt: skip
-    print(text)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(text)
+    conditions.publish(text, options.out)
 
 
 if __name__ == "__main__":

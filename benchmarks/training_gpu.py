@@ -356,9 +356,7 @@ def main() -> None:
         f"{conditions.sentence('torch', 'torchvision')}\n",
         *parts,
     ])  # fmt: skip
-    print(text)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(text)
+    conditions.publish(text, options.out)
 
 
 if __name__ == "__main__":
