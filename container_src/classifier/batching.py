@@ -1,11 +1,12 @@
-"""Requests of several workers -> forward passes of a batch: while one is computed, those that come meanwhile gather.
+"""Requests of several workers -> forward passes of a batch: while some are computed, those that come meanwhile gather.
 
 No delay is waited for: under load the batch fills by itself, and a lone request is not kept waiting.
 """
 
 from __future__ import annotations
 
-import queue
+import threading
+from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -40,53 +41,51 @@ class Task:
 
 
 class Batcher:
-    """Computes tasks of many threads in one: an engine uses all processors by itself."""
+    """Computes tasks of many threads in a few: as many as the engine makes the most of."""
 
-    def __init__(self, predictor: Computing, largest: int, pulse: Pulse) -> None:
+    def __init__(self, predictor: Computing, largest: int) -> None:
         """`largest`: images in a forward pass."""
-        self._predictor, self._largest, self._pulse = predictor, largest, pulse
-        self._tasks: queue.SimpleQueue[Task] = queue.SimpleQueue()
-        self._next: Task | None = None
+        self._predictor, self._largest = predictor, largest
+        self._tasks: deque[Task] = deque()
+        self._come = threading.Condition()
 
     def compute(self, wanted: str, pixels: Pixels, class_index: int = 0) -> Array:
         """The result of one task. For any thread; blocks. Raises what the predictor raised."""
         task = Task(wanted, pixels, class_index)
-        self._tasks.put(task)
+        with self._come:
+            self._tasks.append(task)
+            self._come.notify()
         return task.result.result()
 
-    def run(self) -> None:
-        """Computes for ever."""
+    def run(self, pulse: Pulse) -> None:
+        """Computes for ever. For several threads, a pulse each."""
         while True:
             tasks = self._gather()
-            self._pulse.begin()
+            pulse.begin()
             try:
-                for task, array in zip(tasks, self._compute(tasks), strict=True):
+                for task, array in zip(tasks, self._compute(tasks, pulse), strict=True):
                     task.result.set_result(array)
             except Exception as error:  # the request's end, not the server's
                 for task in tasks:
                     if not task.result.done():
                         task.result.set_exception(error)
             finally:
-                self._pulse.end()
+                pulse.end()
 
     def _gather(self) -> list[Task]:
         """What waits, up to the largest batch; only predictions go together."""
-        tasks = [self._next or self._tasks.get()]
-        self._next = None
-        images = len(tasks[0].pixels)
-        while tasks[0].wanted == "predict" and images < self._largest:
-            try:
-                task = self._tasks.get_nowait()
-            except queue.Empty:
-                break
-            if task.wanted != "predict" or images + len(task.pixels) > self._largest:
-                self._next = task
-                break
-            tasks.append(task)
-            images += len(task.pixels)
-        return tasks
+        with self._come:
+            self._come.wait_for(lambda: self._tasks)
+            tasks = [self._tasks.popleft()]
+            images = len(tasks[0].pixels)
+            while tasks[0].wanted == "predict" and self._tasks:
+                images += len(self._tasks[0].pixels)
+                if self._tasks[0].wanted != "predict" or images > self._largest:
+                    break
+                tasks.append(self._tasks.popleft())
+            return tasks
 
-    def _compute(self, tasks: list[Task]) -> list[Array]:
+    def _compute(self, tasks: list[Task], pulse: Pulse) -> list[Array]:
         first = tasks[0]
         if first.wanted == "activation_map":
             return [self._predictor.activation_map(first.pixels, first.class_index)]
@@ -96,7 +95,7 @@ class Batcher:
         for start in range(0, len(pixels), self._largest):
             part = pixels[start : start + self._largest]
             rows.append(method(part))
-            self._pulse.predicted(len(part))
-            self._pulse.step()
+            pulse.predicted(len(part))
+            pulse.step()
         ends = np.cumsum([len(task.pixels) for task in tasks])[:-1]
         return np.split(rows[0] if len(rows) == 1 else np.concatenate(rows), ends)

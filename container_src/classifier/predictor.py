@@ -35,6 +35,10 @@ class Predictor:
         """What computes, for the log: `cpu, OpenVINO int8, threads=2` or `NVIDIA A10G, float16`."""
         return self._engine.processor
 
+    def open_lanes(self) -> int:
+        """Makes ready for several threads that ask all the time; how many of them make the most of the processor."""
+        return self._engine.open_lanes()
+
     def predict(self, pixels: Pixels) -> Floats:
         """uint8 [n, crop, crop, 3] -> probabilities, float32 [n, classes]; one forward pass."""
         return softmax(self._engine.run(pixels))

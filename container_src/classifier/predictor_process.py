@@ -52,9 +52,10 @@ def serve(path: Path, state: Path, gpu: int | None) -> None:
     from classifier.predictor import Predictor
 
     predictor = Predictor(found, gpu)
+    lanes = predictor.open_lanes()
     predictor.warm_up()
     largest = int(os.environ.get(LARGEST_BATCH) or (LARGEST_ON_CPU if gpu is None else LARGEST_ON_GPU))
-    batcher = Batcher(predictor, largest, Pulse(state, "predictor"))
+    batcher = Batcher(predictor, largest)
     # Under its name only when it listens: whoever finds it is answered.
     coming = path.with_suffix(f".{os.getpid()}")
     listener = socket.socket(socket.AF_UNIX)
@@ -62,9 +63,14 @@ def serve(path: Path, state: Path, gpu: int | None) -> None:
     listener.listen(1024)
     coming.replace(path)
     seconds = round(time.monotonic() - started, 2)
-    events.say("predictor_ready", processor=predictor.processor, engine=predictor.choice, seconds=seconds)
+    events.say("predictor_ready", processor=predictor.processor, engine=predictor.choice, lanes=lanes, seconds=seconds)
     threading.Thread(target=_accept, args=(listener, batcher, found, predictor.processor), daemon=True).start()
-    batcher.run()
+    # A pulse each: one that hangs is not hidden by the others' steps.
+    running = [threading.Thread(target=batcher.run, args=(Pulse(state, f"predictor.{lane}"),)) for lane in range(lanes)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
 
 
 def _accept(listener: socket.socket, batcher: Batcher, found: Artifact, processor: str) -> None:

@@ -48,8 +48,8 @@ def images(*values: int) -> Pixels:
 
 def test_what_waits_is_computed_together_and_everyone_gets_his_own(tmp_path: Path) -> None:
     predictor, waiting = Counting(), threading.Semaphore(0)
-    batcher = Batcher(predictor, 4, Pulse(tmp_path, "predictor"))
-    threading.Thread(target=batcher.run, daemon=True).start()
+    batcher = Batcher(predictor, 4)
+    threading.Thread(target=batcher.run, args=(Pulse(tmp_path, "predictor"),), daemon=True).start()
 
     def ask(wanted: str, pixels: Pixels) -> npt.NDArray[np.float32]:
         waiting.release()
@@ -61,7 +61,7 @@ def test_what_waits_is_computed_together_and_everyone_gets_his_own(tmp_path: Pat
         others = [threads.submit(ask, "predict", images(*v)) for v in ((2,), (3, 4), (5,), (6, 7, 8, 9, 10))]
         seen = threads.submit(ask, "features", images(11))
         shown = threads.submit(ask, "activation_map", images(12))
-        until(lambda: batcher._tasks.qsize() == 6)
+        until(lambda: len(batcher._tasks) == 6)
         predictor.goes_on.set()
         assert [r.result().ravel().tolist() for r in (first, *others)] == [[1], [2], [3, 4], [5], [6, 7, 8, 9, 10]]
         assert seen.result().shape == (1, 2) and shown.result().tolist() == [[[7]]]
@@ -71,6 +71,34 @@ def test_what_waits_is_computed_together_and_everyone_gets_his_own(tmp_path: Pat
     with pytest.raises(RuntimeError, match="this image"):
         batcher.compute("predict", images(255))
     assert batcher.compute("predict", images(3)).tolist() == [[3]]
+
+
+def test_one_pass_does_not_keep_up_those_of_another_lane(tmp_path: Path) -> None:
+    class Both:
+        """Answers when two passes are under way at the same time."""
+
+        meet = threading.Barrier(2, timeout=600)
+
+        def predict(self, pixels: Pixels) -> npt.NDArray[np.float32]:
+            self.meet.wait()
+            return pixels[:, 0, 0, :1].astype(np.float32)
+
+        features = predict
+
+        def activation_map(self, pixels: Pixels, class_index: int) -> npt.NDArray[np.float32]:
+            return self.predict(pixels)
+
+    batcher = Batcher(Both(), 1)
+    for lane in range(2):
+        pulse = Pulse(tmp_path, f"predictor.{lane}")
+        threading.Thread(target=batcher.run, args=(pulse,), daemon=True).start()
+    with ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(lambda value: batcher.compute("predict", images(value)), range(4)))
+    assert [answer.tolist() for answer in answers] == [[[0]], [[1]], [[2]], [[3]]]
+    # Each is looked at by itself.
+    watch = Watch(tmp_path, 1.0, hangs_after=10**9, stuck_after=10**9)
+    watch.look()
+    assert sorted(path.name for path in watch._seen) == [f"predictor.{lane}-{os.getpid()}" for lane in range(2)]
 
 
 def test_a_process_that_hangs_is_told_from_one_that_works(tmp_path: Path) -> None:

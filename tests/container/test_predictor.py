@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,11 @@ def test_probabilities_are_those_of_the_network(
     # A batch gives what its members give alone: nothing leaks from one caller to the next.
     alone = np.concatenate([predictor.predict(one[np.newaxis]) for one in pixels])
     np.testing.assert_allclose(answered, alone, atol=EXACT[name])
+    # And whether others are computed at the same time or not.
+    predictor.open_lanes()
+    with ThreadPoolExecutor(4) as threads:
+        for together in threads.map(predictor.predict, [pixels] * 8):
+            np.testing.assert_allclose(together, answered, atol=EXACT[name])
     # The head on the features, and the means of the maps, are the logits.
     head = load_file(model.weights_path)
     features = predictor.features(pixels)
@@ -118,6 +124,9 @@ class Answering:
 
     def __init__(self, name: str, logits: list[float]) -> None:
         self.name, self._logits = name, logits
+
+    def open_lanes(self) -> int:
+        return 1
 
     def run(self, pixels: Pixels, output: str = "logits") -> npt.NDArray[np.float32]:
         return np.tile(np.array(self._logits, np.float32), (len(pixels), 1))

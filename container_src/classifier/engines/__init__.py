@@ -38,5 +38,8 @@ class Engine(Protocol):
     def batches(self) -> tuple[int, ...]:
         """Sizes of batches whose first one takes longer than the next; the order in which to have them first."""
 
+    def open_lanes(self) -> int:
+        """Makes ready for several forward passes at once; how many of them make the most of the processor."""
+
     def run(self, pixels: Pixels, output: Output = "logits") -> Floats:
         """uint8 [n, crop, crop, 3] -> float32, in one forward pass; the caller's to keep."""

@@ -58,6 +58,10 @@ class OnCpu:
         """`cpu, torch fp32, threads=2`."""
         return f"cpu, torch fp32, threads={torch.get_num_threads()}"
 
+    def open_lanes(self) -> int:
+        """As `Engine.open_lanes`."""
+        return 1
+
     @torch.inference_mode()
     def run(self, pixels: Pixels, output: Output = "logits") -> Floats:
         """As `Engine.run`."""
@@ -85,6 +89,10 @@ class OnGpu:
     def processor(self) -> str:
         """`NVIDIA A10G, float16`."""
         return f"{torch.cuda.get_device_name(self._device)}, float16"
+
+    def open_lanes(self) -> int:
+        """As `Engine.open_lanes`."""
+        return 1
 
     def run(self, pixels: Pixels, output: Output = "logits") -> Floats:
         """As `Engine.run`."""
