@@ -220,7 +220,7 @@ def endpoint(camera: Camera, kitchen: Kitchen) -> None:
         def enter(page: Page) -> None:
             for count, file in enumerate(files, 1):
                 page.set_input_files("input", file)
-                page.wait_for_function(f"document.querySelectorAll('figure :is(li, .bad)').length >= {count}")
+                page.locator("figure:has(li, .bad)").nth(count - 1).wait_for()
 
         return enter
 

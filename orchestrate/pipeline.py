@@ -19,7 +19,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from classifier.config import Config
 from orchestrate import (
     channels,
     console,
@@ -208,6 +207,8 @@ def _first(prediction: predict.Prediction) -> predict.Prediction:
 
 def _plan(args: argparse.Namespace) -> Plan:
     """Everything that can be wrong on the command line is found here, before anything starts."""
+    from classifier.config import Config
+
     if bool(args.data) == bool(args.source):
         raise InputError("give either --data (a data set that is ready) or --source (what to make one of)")
     inference_ami.choose(args.endpoint_instance_type)

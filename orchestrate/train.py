@@ -20,7 +20,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from classifier.config import Config
 from orchestrate import (
     browser,
     channels,
@@ -206,6 +205,8 @@ def _job_of(
     session: Session, args: argparse.Namespace, given: Mapping[str, str], weights: channels.Weights
 ) -> tuple[str, dict[str, str], dict[str, str]]:
     """(image, channel -> URI, hyperparameters), of the tuning job where the command line does not say otherwise."""
+    from classifier.config import Config
+
     best: dict[str, str] = {}
     inputs: dict[str, str] = {}
     image = args.image

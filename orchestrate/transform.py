@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from classifier.fingerprint import EXTENSIONS
 from orchestrate import (
     console,
     deploy,
@@ -221,6 +220,8 @@ def _published(session: Session, data: str, name: str, send: bool) -> str:
     Raises:
         InputError: there is nothing.
     """
+    from classifier.fingerprint import EXTENSIONS
+
     if storage.is_uri(data):
         uri = storage.check_uri(data)
         if send and not session.storage.has_any(uri) and session.storage.size(uri) is None:
