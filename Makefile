@@ -6,7 +6,7 @@ IMAGE ?= kennel:test
 WORKERS ?= auto
 SPREAD := -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 
-.PHONY: demo test coverage mutation lint image test-image venv docs site lock lock-cpu lock-peers size clean help
+.PHONY: demo notebook test coverage mutation lint image test-image venv docs site lock lock-cpu lock-peers size clean help
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14

@@ -10,11 +10,16 @@ the last cell (clean-up) is run nevertheless, and nothing is written.
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import nbformat
+from jupyter_client.manager import AsyncKernelManager
+from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
@@ -35,10 +40,12 @@ def run(notebook: NotebookNode, folder: Path) -> None:
     """Runs every cell in `folder`, in one kernel of this Python.
 
     Raises:
-        CellExecutionError: a cell failed; the last one was run after it.
+        CellExecutionError: a cell failed; the last one was run after it, as it is on Ctrl-C.
     """
+    # Otherwise whoever is on this machine could read what the cells say, and ipykernel warns of it.
+    kernel = AsyncKernelManager(kernel_name="python3", transport_encryption="auto")
     client = NotebookClient(
-        notebook, timeout=None, kernel_name="python3", coalesce_streams=True, record_timing=False,
+        notebook, km=kernel, timeout=None, coalesce_streams=True, record_timing=False,
         resources={"metadata": {"path": str(folder)}},
     )  # fmt: skip
     client.reset_execution_trackers()
@@ -46,6 +53,10 @@ def run(notebook: NotebookNode, folder: Path) -> None:
     for i in code:
         notebook.cells[i].update(outputs=[], execution_count=None)
     with client.setup_kernel():
+        # Ctrl-C is for the cell: it ends as one that failed, and the kernel stays for the last cell.
+        process = kernel.provisioner
+        assert isinstance(process, LocalProvisioner) and process.pid
+        signal.signal(signal.SIGINT, partial(_interrupt, process.pid))
         for number, i in enumerate(code, 1):
             first = notebook.cells[i].source.partition("\n")[0]
             print(f"cell {number} of {len(code)}: {first} ...", flush=True)
@@ -54,10 +65,15 @@ def run(notebook: NotebookNode, folder: Path) -> None:
                 client.execute_cell(notebook.cells[i], i)
             except CellExecutionError:
                 if i != code[-1]:
-                    print("a cell failed; the last one cleans up", flush=True)
-                    client.execute_cell(notebook.cells[code[-1]], code[-1])
+                    print("  it did not end well; the last cell cleans up", flush=True)
+                    done = client.execute_cell(notebook.cells[code[-1]], code[-1])
+                    print("".join(f"  {output.text}" for output in done.outputs if output.output_type == "stream"))
                 raise
             print(f"  {time.monotonic() - begin:.0f} s", flush=True)
+
+
+def _interrupt(kernel: int, *_: object) -> None:
+    os.kill(kernel, signal.SIGINT)
 
 
 def without_this_machine(notebook: NotebookNode) -> None:
@@ -84,8 +100,9 @@ def main() -> int:
     try:
         run(notebook, NOTEBOOK.parent)
     except CellExecutionError as error:
-        print(f"{error}\n{args.output} was not written", file=sys.stderr)
-        return 1
+        is_ctrl_c = error.ename == "KeyboardInterrupt"
+        print(f"{'interrupted' if is_ctrl_c else error}\n{args.output} was not written", file=sys.stderr)
+        return 130 if is_ctrl_c else 1
     without_this_machine(notebook)
     nbformat.write(notebook, args.output)
     print(f"{args.output}: {args.output.stat().st_size / 1000:.0f} kB")
