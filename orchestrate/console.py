@@ -139,7 +139,7 @@ def run(main: Callable[[], None]) -> None:
     except Exception as error:
         if isinstance(error, OSError) and error.filename is not None:
             _fail(f"{error.filename}: {error.strerror}", 2)
-        if sentence := _aws_sentence(error):
+        if sentence := aws_sentence(error):
             _fail(sentence, 2)
         _fail(_bug(error), 70)
 
@@ -163,7 +163,7 @@ def _bug(error: Exception) -> str:
     return f"{what}; its traceback is in {file.name}: please report it"
 
 
-def _aws_sentence(error: Exception) -> str | None:
+def aws_sentence(error: Exception) -> str | None:
     """What AWS or the way to it has to say; None for anything else, which is a bug of ours."""
     if type(error).__module__.split(".")[0] not in ("botocore", "boto3", "s3transfer"):
         return None

@@ -11,9 +11,8 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrate import asking
+from orchestrate import asking, console
 from orchestrate.asking import Endpoint
-from orchestrate.console import Console
 from orchestrate.errors import InputError, JobFailed
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ _TOP_K = 5
 _POLICY = "default-src 'self'; img-src 'self' blob:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 
-def serve(endpoint: Endpoint, out: Console, is_opened: bool = True) -> None:
+def serve(endpoint: Endpoint, out: console.Console, is_opened: bool = True) -> None:
     """Serves the page and opens it in a browser, until Ctrl-C."""
     import webbrowser
 
@@ -71,6 +70,11 @@ def application(endpoint: Endpoint) -> Starlette:
             return JSONResponse({"error": str(error)}, 400)
         except JobFailed as error:
             return JSONResponse({"error": str(error)}, 502)
+        except Exception as error:
+            # The endpoint may have gone meanwhile, or the network, or the credentials have expired.
+            if (sentence := console.aws_sentence(error)) is None:
+                raise
+            return JSONResponse({"error": sentence}, 502)
         return Response(answer, media_type=accept)
 
     return Starlette(

@@ -104,6 +104,25 @@ def test_what_is_no_photograph_is_told_in_the_containers_words(page: Page, tmp_p
     page.get_by_text("larger than an endpoint takes").wait_for()
 
 
+def test_an_endpoint_that_has_gone_is_told(browser: Browser, tmp_path: Path) -> None:
+    from botocore.exceptions import ClientError
+
+    def gone(*request: object) -> bytes:
+        raise ClientError({"Error": {"Code": "ValidationError", "Message": "Endpoint rex not found"}}, "InvokeEndpoint")
+
+    photograph = tmp_path / "rex.jpg"
+    photograph.write_bytes(jpeg(0.1, np.random.default_rng(0)))
+    page = browser.new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    with serving(Endpoint("kennel-rex", gone)) as port:
+        page.goto(f"http://127.0.0.1:{port}/")
+        page.set_input_files("input", photograph)
+        page.get_by_text("InvokeEndpoint was refused (ValidationError): Endpoint rex not found").wait_for()
+    page.set_input_files("input", photograph)
+    page.get_by_text("the program that serves this page has ended").wait_for()
+    page.close()
+
+
 def ask(port: int, headers: dict[str, str], body: bytes = b"\xff\xd8\xff") -> tuple[int, bytes]:
     connection = http.client.HTTPConnection("127.0.0.1", port)
     connection.request("POST", "/labels", body, headers)
