@@ -36,17 +36,21 @@ ALONGSIDE = ("pyproject.toml", "docs/hyperparameters.md", "benchmarks/__init__.p
 
 @dataclass(frozen=True)
 class Subject:
-    """A module and the tests that own it, by their paths."""
+    """A module and the tests that own it, by their paths.
+
+    `early`: functions of it run when it is imported; so it is, for each mutant.
+    """
 
     package: str
     tests: tuple[str, ...]
+    early: bool = False
 
 
 _REQUESTS = ("tests/container/test_payload.py",)
 SUBJECTS = {
     "images": Subject("classifier", ("tests/container/test_images.py",)),
     "artifact": Subject("classifier", ("tests/container/test_artifact.py",)),
-    "config": Subject("classifier", ("tests/container/test_config.py",)),
+    "config": Subject("classifier", ("tests/container/test_config.py",), early=True),
     "checkpoint": Subject("classifier", ("tests/container/test_checkpoint.py",)),
     "payload": Subject("classifier", _REQUESTS),
     "bodies": Subject("classifier", _REQUESTS),
@@ -111,6 +115,7 @@ def stage(module: str) -> Path:
         "pytest_add_cli_args_test_selection": list(subject.tests),
         # torch is not to be used before a process forks.
         "process_isolation": "forkserver",
+        "forkserver_warmup": "none" if subject.early else "collect",
         "timeout_constant": "2.0",
         "timeout_multiplier": "6.0",
         "use_git_change_detection": "false",

@@ -187,7 +187,7 @@ class Config:
         parsed: dict[str, Any] = {}
         for name, text in values.items():
             if name not in known:
-                close = difflib.get_close_matches(name, known, 1)
+                close = difflib.get_close_matches(name, known)
                 hint = f"did you mean {close[0]!r}?" if close else "known are: " + ", ".join(known)
                 raise InputError(f"unknown hyperparameter {name!r}: {hint}")
             parsed[known[name].name] = _convert(name, known[name], str(text))
@@ -277,7 +277,7 @@ def _convert(name: str, f: Field[Any], text: str) -> object:
             value = float(text)
         elif bounds.pattern:
             # sagemaker-training gives `True` for the text `true`.
-            value = str(_BOOLEANS.get(text.lower(), text)).lower()
+            value = str(_BOOLEANS.get(text, text)).lower()
         else:
             value = text
     except (KeyError, ValueError):

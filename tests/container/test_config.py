@@ -16,12 +16,15 @@ from conftest import ROOT
 def test_what_sagemaker_carries_comes_back_unchanged() -> None:
     config = Config(learning_rate=1e-5, augment=True, model="resnet50", seed=3)
     assert Config.parse(config.to_hyperparameters()) == config
+    carried = config.to_hyperparameters()
+    assert (carried["augment"], carried["debug"], carried["seed"]) == ("true", "false", "3")
 
 
 def test_booleans_as_python_json_and_people_write_them() -> None:
     for text in ("True", "true", "1"):
         assert Config.parse({"augment": text}).augment is True
-    assert Config.parse({"freeze-backbone": "False"}).freeze_backbone == "false"
+    for text in ("False", "FALSE", "0"):
+        assert Config.parse({"freeze-backbone": text}).freeze_backbone == "false"
 
 
 def test_when_the_backbone_is_frozen() -> None:

@@ -117,6 +117,8 @@ def test_what_is_not_decoded_is_named(data: bytes, words: str) -> None:
         (b"\0\0\0\x14ftypisom\0\0\0\0isomheic", "a video (MP4 or QuickTime)"),
         (b"\0\0\0\x14ftypqt  heicqt  ", "a video (MP4 or QuickTime)"),  # there stands the version
         (b"\x7f\0\0\0ftypisom" + b"isom" * 100 + b"heic", "a video (MP4 or QuickTime)"),
+        (b"\0\0\0\x10ftypheic\0\0\0\0", "a HEIC (HEIF) image"),
+        (b"\0\0\0\x18ftypisom\0\0\0\0xheicxxx", "a video (MP4 or QuickTime)"),
         (b"\0\0\0\x18ftypavif\0\0\0\0mif1avif", None),
         (b"\0\0\0\x18ftypmif1\0\0\0\0mif1avis", None),
         (b"<!DOCTYPE HTML><p>", "an HTML page"),
@@ -127,6 +129,7 @@ def test_what_is_not_decoded_is_named(data: bytes, words: str) -> None:
         (b"<?xml?><kml/>", None),
         (b"photographs of <svg", None),
         (b"  8BPS", None),
+        (b"X<html>", None),
         (b"\x1f\x8b\x08", "a gzip archive"),
         (b"", None),
     ],

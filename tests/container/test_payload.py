@@ -25,6 +25,7 @@ JSON = {"Content-Type": "application/json"}
 NPY = {"Content-Type": "application/x-npy"}
 ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 ALL_OR_SOME = "probabilities=all answers with every class: leave out top_k and threshold"
+NPY_HEADER = b"{'descr': '|u1', 'fortran_order': False, 'shape': (9, 9, 3), }"
 DAMAGED = "the npy array's header is damaged; write it with numpy.save"
 NO_UNICODE = "the body is no JSON: it is not Unicode, or a number in it has thousands of digits"
 NEEDS_ONE = (
@@ -70,6 +71,7 @@ def test_a_photograph_becomes_the_pixels_of_the_one_preprocessing(declared: str)
     """Whatever subtype it is declared as: its bytes decide."""
     request = payload.parse(bytearray(BODY), {"CONTENT-TYPE": declared}, RULES)
     assert (request.options, request.several, request.answer_type) == (Options(), False, "application/json")
+    assert request.photograph is None
     np.testing.assert_array_equal(request.pixels, images.load(BODY, RULES.preprocessing)[np.newaxis])
 
 
@@ -135,6 +137,7 @@ def test_arrays() -> None:
         (encoded(image=7), JSON, 400, 'image must be a photograph in base64, as text or as {"b64": text}'),
         (encoded(image="%%%"), JSON, 400, "image is no base64; encode the photograph's bytes"),
         (encoded(image=text(TINY) + "%"), JSON, 400, "...image is no base64"),
+        (encoded(image=f"data:image/png;base64,AAAA,{text(TINY)}"), JSON, 400, "...image is no base64"),
         (encoded(image="é"), JSON, 400, "...image is no base64"),
         (encoded(image=""), JSON, 400, "image is empty; send the bytes of a photograph"),
         (encoded(image=text(b"woof")), JSON, 400, "...no image"),
@@ -176,7 +179,12 @@ def test_arrays() -> None:
             "...promises 243 values and has 242; write it with numpy.save",
         ),
         (array(np.zeros((9, 9, 3), np.uint8)).replace(b"(9, 9, 3)", b"(9e9,3,3)"), NPY, 400, DAMAGED),
-        (array(np.zeros((9, 9, 3), np.uint8)).replace(b"\1\0v\0", b"\1\0\0\4").ljust(2000), NPY, 400, DAMAGED),
+        (
+            b"\x93NUMPY\1\0" + (2000).to_bytes(2, "little") + NPY_HEADER.ljust(1999) + b"\n" + bytes(243),
+            NPY,
+            400,
+            DAMAGED,
+        ),
         (array(np.array([{}, {}, {}], object)), NPY, 400, "...is object [3]; send uint8"),
         (b"\x93NUMPY\2\0\xff\xff\xff\x7f{", NPY, 400, DAMAGED),
     ],
