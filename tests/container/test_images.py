@@ -116,13 +116,91 @@ def test_augmentation_depends_on_the_generator_alone() -> None:
     assert len({o.numpy().tobytes() for o in others}) == 8
 
 
-def test_normalize() -> None:
-    batch = torch.randint(0, 256, (2, 5, 7, 3), dtype=torch.uint8)
+def gradient(width: int, height: int) -> Pixels:
+    """Red tells how far to the right, green how far down."""
+    pixels = np.zeros((height, width, 3), np.uint8)
+    pixels[..., 0] = np.linspace(0, 255, width)
+    pixels[..., 1] = np.linspace(0, 255, height)[:, np.newaxis]
+    return pixels
+
+
+def seen_of(view: torch.Tensor) -> tuple[float, float, bool]:
+    """Which shares of the width and the height of a `gradient` a view shows, and whether it is mirrored."""
+    red, green = view[20, :, 0].numpy().astype(int), view[:, 20, 1].numpy().astype(int)
+    # Its outermost pixels stand for a fortieth each.
+    return abs(red[-1] - red[0]) / 255 * 40 / 39, (green[-1] - green[0]) / 255 * 40 / 39, bool(red[-1] < red[0])
+
+
+def test_views_show_a_third_to_all_of_the_photograph_half_of_them_mirrored() -> None:
+    """From where they are and how large: of 400 seeds."""
+    views = load_views(encoded(gradient(200, 200)), SMALL, [random.Random(seed) for seed in range(400)])
+    seen = [seen_of(view) for view in views]
+    areas = [width * height for width, height, _ in seen]
+    assert 0.33 < min(areas) < 0.38 and 0.88 < max(areas) < 1.02
+    assert 0.5 < float(np.mean(areas)) < 0.7
+    ratios = [width / height for width, height, _ in seen]
+    assert 0.72 < min(ratios) < 0.8 and 1.25 < max(ratios) < 1.38
+    assert 0.9 < float(np.exp(np.mean(np.log(ratios)))) < 1.1
+    assert 160 < sum(mirrored for _, _, mirrored in seen) < 240
+    # Every edge of the photograph is seen, and no view is always at one.
+    reds, greens = views[:, 20, :, 0].float(), views[:, :, 20, 1].float()
+    for values in (reds, greens):
+        assert values.min() < 5 and values.max() > 250
+        low, high = values.amin(1), values.amax(1)
+        assert float((255 - high).max()) > 80 and float(low.max()) > 80
+
+
+def test_no_view_leaves_the_photograph_whatever_its_shape() -> None:
+    """Of a panorama no part has the wanted proportions: then it is the square in the middle."""
+    for width, height in ((400, 30), (30, 400)):
+        views = load_views(encoded(gradient(width, height)), SMALL, [random.Random(seed) for seed in range(4)])
+        for view in views.float():
+            assert abs(float(view[..., 0].mean()) - 127.5) < 3 and abs(float(view[..., 1].mean()) - 127.5) < 3
+            along = view[20, :, 0] if width > height else view[:, 20, 1]
+            assert 255 * 30 / 400 * 0.8 < float(along.max() - along.min()) < 255 * 30 / 400 * 1.2
+
+
+def test_several_views_are_those_of_each_generator() -> None:
+    data = encoded(gradient(120, 90))
+    several = load_views(data, SMALL, [random.Random(1), random.Random(2)])
+    assert several.shape == (2, 40, 40, 3) and several.dtype == torch.uint8
+    for seed in (1, 2):
+        assert torch.equal(several[seed - 1], load_views(data, SMALL, [random.Random(seed)])[0])
+
+
+def test_views_are_cut_of_a_photograph_that_is_half_as_large_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that their smallest parts are hardly enlarged, and large photographs are not decoded in full."""
+    asked: list[int] = []
+    monkeypatch.setattr(
+        images, "decode", lambda data, shorter_side: (asked.append(shorter_side), decode(data, 1000))[1]
+    )
+    for resize in (48, 49):
+        load_views(encoded(quarters()), Preprocessing(resize, 40), [random.Random(0)])
+    assert asked == [72, 74]
+
+
+def test_where_the_centred_square_is() -> None:
+    assert images.central_box(100, 200, SMALL) == (58, 8, 83, 83)
+    assert images.central_box(200, 101, SMALL) == (8, 58, 84, 84)
+    assert images.central_box(1, 1, SMALL) == (0, 0, 1, 1)
+    assert images.central_box(3, 1, Preprocessing(100, 20)) == (0, 1, 1, 1)
+
+
+def test_what_gets_smaller_is_averaged() -> None:
+    """And not sampled, which would show a pattern that is not there."""
+    board = np.indices((480, 480)).sum(axis=0) % 2 * 255
+    seen = load(encoded(np.repeat(board[..., np.newaxis], 3, axis=2).astype(np.uint8)), SMALL).astype(int)
+    assert np.abs(seen - 127.5).max() < 12
+
+
+@pytest.mark.parametrize("width", [7, 9])
+def test_normalize(width: int) -> None:
+    batch = torch.randint(0, 256, (2, 5, width, 3), dtype=torch.uint8)
     out = normalize(batch, SMALL)
-    assert out.shape == (2, 3, 5, 7)
+    assert out.shape == (2, 3, 5, width) and out.dtype == torch.float32
     assert out.is_contiguous(memory_format=torch.channels_last)
-    expected = (float(batch[1, 2, 3, 0]) / 255 - SMALL.mean[0]) / SMALL.std[0]
-    assert float(out[1, 0, 2, 3]) == pytest.approx(expected, abs=1e-5)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (SMALL.mean, SMALL.std))
+    torch.testing.assert_close(out, (batch.permute(0, 3, 1, 2) / 255 - mean) / std, atol=1e-5, rtol=0)
 
 
 def test_preprocessing_survives_json() -> None:
