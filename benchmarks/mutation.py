@@ -51,7 +51,7 @@ SUBJECTS = {
     "images": Subject("classifier", ("tests/container/test_images.py",)),
     "artifact": Subject("classifier", ("tests/container/test_artifact.py",)),
     "config": Subject("classifier", ("tests/container/test_config.py",), early=True),
-    "checkpoint": Subject("classifier", ("tests/container/test_checkpoint.py",)),
+    "checkpoint": Subject("classifier", ("tests/container/test_checkpoint_files.py",)),
     "payload": Subject("classifier", _REQUESTS),
     "bodies": Subject("classifier", _REQUESTS),
     "options": Subject("classifier", _REQUESTS),
