@@ -34,10 +34,11 @@ image:  ## build the image as $(IMAGE); WEIGHTS=DIR takes the pretrained weights
 test-image: venv  ## the tests that need a container engine, against $(IMAGE)
 	@$(BIN)/python -m pytest -m engine --image $(IMAGE) -rsfE
 
-docs: venv  ## write docs/hyperparameters.md, docs/rules.md and docs/11-local-sagemaker-operations.md from the code
+docs: venv  ## write from the code the pages that come from it: hyperparameters, rules, operations, architecture
 	@$(BIN)/python container_src/classifier/config.py >docs/hyperparameters.md
 	@$(BIN)/python container_src/classifier/rule_settings.py >docs/rules.md
 	@$(BIN)/python -m local_sagemaker.coverage >docs/11-local-sagemaker-operations.md
+	@$(BIN)/python docs/architecture.py
 
 site: venv  ## the documentation as a site, in build/site
 	@rm -rf build/pages && mkdir -p build/pages/benchmarks

@@ -19,7 +19,7 @@ from local_sagemaker.instance import Means
 from local_sagemaker.logs import LogStore
 from local_sagemaker.records import Record, Records
 from local_sagemaker.routing import Route
-from local_sagemaker.runners import Runners
+from local_sagemaker.runner_choice import Runners
 from local_sagemaker.runs import Runs
 from local_sagemaker.settings import Settings
 

@@ -15,7 +15,8 @@ from local_sagemaker.errors import REASON_LIMIT, JobError
 from local_sagemaker.health import Unhealthy
 from local_sagemaker.logs import LogStore, LogWriter
 from local_sagemaker.records import Record
-from local_sagemaker.runners import Mount, RunnerError, Runners, Running, Work
+from local_sagemaker.runner_choice import Runners
+from local_sagemaker.runners import Mount, RunnerError, Running, Work
 from local_sagemaker.settings import Settings
 
 PINGS_FAILED = 5  # in a row, after which a container in service is replaced

@@ -8,7 +8,7 @@ from typing import Any
 
 from local_sagemaker import contract, transitions
 from local_sagemaker.records import Record, Records, insist
-from local_sagemaker.runners import Runners
+from local_sagemaker.runner_choice import Runners
 
 KIND = "training-jobs"
 log = logging.getLogger(__name__)

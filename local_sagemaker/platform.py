@@ -6,7 +6,7 @@ from local_sagemaker.hosting import Hosting
 from local_sagemaker.invocations import Invocations
 from local_sagemaker.logs import LogStore
 from local_sagemaker.records import Records
-from local_sagemaker.runners import Runners
+from local_sagemaker.runner_choice import Runners
 from local_sagemaker.s3 import access
 from local_sagemaker.s3.service import S3
 from local_sagemaker.settings import Settings

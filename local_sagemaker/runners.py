@@ -6,7 +6,6 @@ and endpoints.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -86,27 +85,3 @@ class Runner(Protocol):
 
     def sweep(self, base: Path) -> None:
         """Ends what was left running on this directory, networks included. Raises RunnerError."""
-
-
-class Runners:
-    """The two runners of a server; Docker is asked only when an image needs it."""
-
-    def __init__(self, process_path: Path | None) -> None:
-        self._process_path = process_path
-        self._docker: Runner | None = None
-
-    def of(self, image: str) -> Runner:
-        if image == PROCESS_IMAGE:
-            from local_sagemaker.process import ProcessRunner
-
-            return ProcessRunner(self._process_path)
-        if self._docker is None:
-            from local_sagemaker.container import DockerRunner
-
-            self._docker = DockerRunner()
-        return self._docker
-
-    def sweep(self, image: str, base: Path) -> None:
-        """Ends what was left running; where the Docker engine is gone, so are its containers."""
-        with contextlib.suppress(RunnerError):
-            self.of(image).sweep(base)

@@ -9,7 +9,7 @@ from local_sagemaker import arns, job_record, metrics, storage, transitions
 from local_sagemaker.job_record import KIND
 from local_sagemaker.logs import LogStore
 from local_sagemaker.records import Record, Records
-from local_sagemaker.runners import Runners
+from local_sagemaker.runner_choice import Runners
 from local_sagemaker.runs import KILLED, UNFINISHED, Runs
 from local_sagemaker.settings import Settings
 from local_sagemaker.training_run import OnEnd, OnMetric, TrainingRun

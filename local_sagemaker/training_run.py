@@ -19,7 +19,8 @@ from local_sagemaker.job_record import KIND, JobRecord, base, sweep, values
 from local_sagemaker.logs import LogStore, LogWriter
 from local_sagemaker.metrics import MetricWatcher
 from local_sagemaker.records import Record, Records
-from local_sagemaker.runners import ENGINE_LOST, RunnerError, Runners
+from local_sagemaker.runner_choice import Runners
+from local_sagemaker.runners import ENGINE_LOST, RunnerError
 from local_sagemaker.settings import Settings
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"

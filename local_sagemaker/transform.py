@@ -8,7 +8,7 @@ from typing import Any
 from local_sagemaker import arns
 from local_sagemaker.logs import LogStore
 from local_sagemaker.records import Record, Records
-from local_sagemaker.runners import Runners
+from local_sagemaker.runner_choice import Runners
 from local_sagemaker.runs import KILLED, UNFINISHED, Runs
 from local_sagemaker.settings import Settings
 from local_sagemaker.transform_run import KIND, TransformRun, base, finish

@@ -18,7 +18,8 @@ from local_sagemaker import health, model_data, storage, transform_client, trans
 from local_sagemaker.errors import REASON_LIMIT, JobError
 from local_sagemaker.logs import LogStore, LogWriter
 from local_sagemaker.records import Record, Records, insist
-from local_sagemaker.runners import RunnerError, Runners, Running, Work
+from local_sagemaker.runner_choice import Runners
+from local_sagemaker.runners import RunnerError, Running, Work
 from local_sagemaker.settings import Settings
 from local_sagemaker.transform_client import SEE_LOGS, Limits, Stopped, TransformClient
 from local_sagemaker.transform_input import MEGABYTE, Source

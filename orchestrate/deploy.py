@@ -22,6 +22,7 @@ from typing import Any
 from orchestrate import console, endpoints, follow, hosting, hosting_options, inference_ami, jobs, options, pricing
 from orchestrate.errors import InputError
 from orchestrate.hosting import Hosting, Rollout
+from orchestrate.prices import FREE
 from orchestrate.session import Session, open_session
 
 
@@ -51,10 +52,29 @@ def deploy(
         InputError: the image cannot use such an instance, or SageMaker has no such AMI.
         JobFailed: it is not in service; what was created is deleted again, also on Ctrl-C.
     """
+    sent = requests(session, name, image, artifact, on_host(out, asked), several)
+    return send(session, out, name, sent, kind_of(asked))
+
+
+def send(
+    session: Session, out: console.Console, name: str, sent: Requests, kind: str, is_there: bool = False
+) -> Deployed:  # fmt: skip
+    """Sends the requests of one of the functions below, and waits until the endpoint answers as they say.
+
+    `kind`: as `kind_of` says it; `is_there`: they change an endpoint.
+
+    Raises:
+        JobFailed: it does not; what was created is deleted again, also on Ctrl-C.
+    """
     begin = time.monotonic()
-    placed = on_host(out, asked)
-    endpoints.create(session, out, name, requests(session, name, image, artifact, placed, several))
-    return Deployed(name, artifact, image, kind_of(asked), time.monotonic() - begin)
+    if is_there:
+        for resource, part in endpoints.change(session, out, name, sent):
+            out.say(f"deleted, as nothing uses it any more: {resource} {part}")
+    else:
+        endpoints.create(session, out, name, sent)
+    # An endpoint that loses its shadow gets no model: it goes on with the one that it has.
+    model = dict(sent).get("CreateModel", {"PrimaryContainer": {"ModelDataUrl": "", "Image": ""}})["PrimaryContainer"]
+    return Deployed(name, model["ModelDataUrl"], model["Image"], kind, time.monotonic() - begin)
 
 
 def on_host(out: console.Console, asked: Hosting) -> Hosting:
@@ -172,25 +192,15 @@ def main() -> None:
     if args.dry_run:
         print(jobs.printable(dict(sent)))
         return
-    if price != pricing.FREE and not args.end_shadow:
+    if price != FREE and not args.end_shadow:
         console.confirm("Change the endpoint?" if existing else "Start the endpoint?", args.yes)
-    begin = time.monotonic()
-    if existing:
-        for kind, part in endpoints.change(session, out, existing, sent):
-            out.say(f"deleted, as nothing uses it any more: {kind} {part}")
-    else:
-        endpoints.create(session, out, name, sent)
-    seconds = time.monotonic() - begin
     answering = existing or name
-    out.say(f"endpoint {answering} {'has changed' if existing else 'is in service'} after {seconds:.0f} s")
+    deployed = send(session, out, answering, sent, kind_of(asked), is_there=bool(existing))
+    out.say(f"endpoint {answering} {'has changed' if existing else 'is in service'} after {deployed.seconds:.0f} s")
     which = "--model FILE.tar.gz " if args.multi_model else ""
     out.say(f"ask it:    python orchestrate/predict.py {session.flags} --endpoint {answering} {which}PHOTOGRAPH")
     out.say(f"delete it: python orchestrate/clean.py {session.flags} {answering}")
-    model = next((request for operation, request in sent if operation == "CreateModel"), None)
-    container = model["PrimaryContainer"] if model else {"ModelDataUrl": "", "Image": ""}
-    out.result(asdict(
-        Deployed(answering, container["ModelDataUrl"], container["Image"], kind_of(asked), seconds)
-    ))  # fmt: skip
+    out.result(asdict(deployed))
     if args.open:
         from orchestrate import asking, try_page
 

@@ -41,6 +41,7 @@ from orchestrate.channels import Weights
 from orchestrate.errors import InputError
 from orchestrate.hosting import Hosting
 from orchestrate.jobs import Machine
+from orchestrate.prices import FREE
 from orchestrate.search import Search, Way
 from orchestrate.session import Session, open_session
 from orchestrate.tuned import Tuned
@@ -257,7 +258,7 @@ def main() -> None:
         out.say(pricing.of_jobs(price, plan.machine, count))
         price_of_endpoint = session.price(plan.endpoint_type, pricing.HOSTING)
         out.say("endpoint " + pricing.by_the_hour(price_of_endpoint, plan.endpoint_type))
-        if price != pricing.FREE:
+        if price != FREE:
             console.confirm(f"Start {count} training jobs and an endpoint?", args.yes)
         outcome = pipeline(session, plan, out)
         show(outcome, out)

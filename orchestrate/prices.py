@@ -10,11 +10,10 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
-
-from orchestrate.pricing import Price
 
 _TABLE = Path(__file__).with_name("prices.json")
 _WEEK_S = 7 * 24 * 3600
@@ -22,6 +21,17 @@ _WEEK_S = 7 * 24 * 3600
 _ASKED_IN = "us-east-1"
 # `EUW1-Train:ml.m5.xlarge`: of a region, but for the first ones; a use; an instance type.
 _USAGE = re.compile(r"(?:[A-Z0-9]+-)?(\w+):(ml\.[\w.-]+)")
+
+
+@dataclass(frozen=True)
+class Price:
+    """`usd`: of an hour of one instance, on demand; `basis`: whose price that is, and of when."""
+
+    usd: float
+    basis: str
+
+
+FREE = Price(0, "this machine")
 
 
 def of(region: str, boto: Callable[[], Any] | None) -> Callable[[str, str], Price | None]:

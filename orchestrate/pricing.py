@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from orchestrate import prices
+from orchestrate.prices import FREE, Price
 
 if TYPE_CHECKING:
     from orchestrate.hosting import Hosting
@@ -15,15 +17,6 @@ HOURS_A_MONTH = 730
 _PAGE = "https://aws.amazon.com/sagemaker/pricing/"
 
 
-@dataclass(frozen=True)
-class Price:
-    """`usd`: of an hour of one instance, on demand; `basis`: whose price that is, and of when."""
-
-    usd: float
-    basis: str
-
-
-FREE = Price(0, "this machine")
 _NOTHING = "cost: none, it runs on this machine"
 
 
@@ -54,8 +47,6 @@ def by_the_hour(price: Price | None, instance_type: str, count: int = 1, until: 
 
 def of_hosting(price: Price | None, asked: Hosting) -> str:
     """What an endpoint costs at most. `price`: of its instance type."""
-    from orchestrate import prices
-
     if asked.serverless and price != FREE:
         a_second = asked.serverless.memory_mb / 1024 * prices.serverless()
         warm = f", and more for {asked.serverless.provisioned} kept warm" if asked.serverless.provisioned else ""
@@ -70,8 +61,6 @@ def of_hosting(price: Price | None, asked: Hosting) -> str:
 
 def of_storage(where: str, size: int) -> str:
     """What `size` bytes cost for as long as they stay. `where`: S3, ECR or CloudWatch Logs."""
-    from orchestrate import prices
-
     usd = prices.storage(where)
     return f"cost: {size / 1e9 * usd:.2f} USD a month for {size / 1e9:.2f} GB more in {where} ({prices.basis()})"
 

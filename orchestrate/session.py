@@ -17,13 +17,17 @@ from typing import Any
 from orchestrate import prices, request_log, settings
 from orchestrate.console import NO_CREDENTIALS
 from orchestrate.errors import InputError
-from orchestrate.pricing import FREE, Price
+from orchestrate.prices import FREE, Price
 from orchestrate.storage import Storage, check_uri
 
 # Stands for the caller's account and role where nobody has been asked: `--dry-run`, and this machine.
 PLACEHOLDER_ACCOUNT = "000000000000"
 PLACEHOLDER_ROLE = f"arn:aws:iam::{PLACEHOLDER_ACCOUNT}:role/kennel"
 DEFAULT_REGION = "us-east-1"
+# What has to be in order for requests to be answered.
+THIS_MACHINE, AWS = "This machine", "AWS"
+# Settings that are of AWS.
+_OF_AWS = ("region", "role", "output", "image")
 ROLE = re.compile(r"arn:aws[a-z-]*:iam::(\d{12}):role/.+")
 _LOOPBACK_SERVICES = ("sagemaker", "sagemaker-runtime", "application-autoscaling", "logs", "sts")
 _CONTAINER_BIN = Path(__file__).resolve().parent.parent / "container_src" / "bin"
@@ -101,6 +105,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_region(group: Any) -> None:
     """--region, of a parser or of a group of one."""
     group.add_argument("--region", help="AWS region (default: that of the settings, else of the AWS configuration)")
+
+
+def places(args: argparse.Namespace) -> tuple[str, ...]:
+    """THIS_MACHINE, and AWS where the command line's requests go there."""
+    return (THIS_MACHINE,) if args.local else (THIS_MACHINE, AWS)
+
+
+def without_effect(args: argparse.Namespace) -> tuple[str, ...]:
+    """Settings that do not hold where the command line's requests go."""
+    return _OF_AWS if args.local else ()
 
 
 def open_session(args: argparse.Namespace, dry: bool = False) -> Session:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrate import (
+    best_trial,
     browser,
     channels,
     console,
@@ -32,10 +33,10 @@ from orchestrate import (
     pricing,
     report_file,
     results,
-    tuned,
 )
 from orchestrate.errors import InputError, JobFailed, RuleFired
 from orchestrate.jobs import Machine
+from orchestrate.prices import FREE
 from orchestrate.report_file import Finding
 from orchestrate.session import Session, open_session
 
@@ -184,7 +185,7 @@ def main() -> None:
         session.require_role()
         price = session.price(machine.instance_type, pricing.TRAINING)
         out.say(pricing.of_jobs(price, machine))
-        if price != pricing.FREE and not args.dry_run:
+        if price != FREE and not args.dry_run:
             console.confirm("Start the training job?", args.yes)
         image, inputs, hyperparameters = _job_of(session, args, given, weights)
         if args.dry_run:
@@ -211,7 +212,7 @@ def _job_of(
     inputs: dict[str, str] = {}
     image = args.image
     if args.from_tuning:
-        best, tuned_image, inputs = tuned.best_of(session, args.from_tuning)
+        best, tuned_image, inputs = best_trial.of(session, args.from_tuning)
         image = image or tuned_image
     image = image or session.require_image()
     hyperparameters = {**best, "debug": "true", **given}

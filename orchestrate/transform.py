@@ -35,6 +35,7 @@ from orchestrate import (
 )
 from orchestrate.errors import InputError, JobFailed
 from orchestrate.predict import Prediction
+from orchestrate.prices import FREE
 from orchestrate.session import Session, open_session
 
 LOGS = "/aws/sagemaker/TransformJobs"
@@ -199,7 +200,7 @@ def main() -> None:
         if args.dry_run:
             print(jobs.printable(dict(requests(session, name, image, artifact, batch))))
             return
-        if price != pricing.FREE:
+        if price != FREE:
             console.confirm("Start the transform job?", args.yes)
         with following(session, out, name):
             done = transform(session, out, name, image, artifact, batch)

@@ -34,6 +34,7 @@ from orchestrate import (
 from orchestrate.channels import Weights
 from orchestrate.errors import InputError
 from orchestrate.jobs import Machine
+from orchestrate.prices import FREE
 from orchestrate.search import Search, Way
 from orchestrate.session import Session, open_session
 from orchestrate.tuned import Tuned
@@ -168,7 +169,7 @@ def main() -> None:
         price = session.price(machine.instance_type, pricing.TRAINING)
         count = count_jobs(space, way, fixed)
         out.say(pricing.of_jobs(price, machine, count))
-        if price != pricing.FREE and not args.dry_run:
+        if price != FREE and not args.dry_run:
             console.confirm("Start the search?" if count == 1 else f"Start {count} training jobs?", args.yes)
         inputs = channels.publish(session, data, weights, send=not args.dry_run)
         if args.dry_run:

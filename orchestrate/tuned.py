@@ -56,7 +56,7 @@ def of_trials(
     """The result of a search with at least one objective; writes best.json. `static`: the same in every trial."""
     best = follow.best(trials, direction)
     assert best is not None
-    made = _noted(session, folder).get("features")
+    made = noted(session, folder).get("features")
     tuned = Tuned(
         name, objective, direction, tuple(trials), best, passed_on({**static, **best.hyperparameters}), seconds,
         instance_type, in_one_job, Features(**made) if made else None, folder,
@@ -70,34 +70,6 @@ def passed_on(hyperparameters: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value for name, value in hyperparameters.items() if not name.startswith("_") and name not in OF_THE_JOB
     }
-
-
-def best_of(session: Session, name: str) -> tuple[dict[str, str], str, dict[str, str]]:
-    """Of a search's best trial: all hyperparameters, the image, channel -> URI of the photographs and weights.
-
-    Raises:
-        InputError: there is no such search, or it has no best trial (yet).
-    """
-    job = describe(session, name)
-    if "HyperParameterTuningJobName" in job:
-        definition, best = job["TrainingJobDefinition"], job.get("BestTrainingJob")
-        folder = definition["OutputDataConfig"]["S3OutputPath"]
-        chosen = best and {**definition.get("StaticHyperParameters", {}), **best["TunedHyperParameters"]}
-        status = job["HyperParameterTuningJobStatus"]
-    else:
-        from orchestrate import one_job
-
-        definition, status = job, job["TrainingJobStatus"]
-        folder = one_job.folder_of(job)
-        found = one_job.trials(session, job) if status in follow.ENDED else []
-        top = follow.best(found, one_job.direction(job))
-        chosen = top and {**job["HyperParameters"], **top.hyperparameters}
-    if not chosen:
-        raise InputError(f"the search {name} is {status} and has no best trial: "
-                         f"see python orchestrate/tune.py {session.flags} --attach {name}")  # fmt: skip
-    inputs = {c["ChannelName"]: c["DataSource"]["S3DataSource"]["S3Uri"] for c in definition["InputDataConfig"]}
-    inputs = _noted(session, folder).get("inputs") or inputs
-    return passed_on(chosen), definition["AlgorithmSpecification"]["TrainingImage"], inputs
 
 
 def describe(session: Session, name: str) -> dict[str, Any]:
@@ -154,7 +126,7 @@ def show(tuned: Tuned, out: Console) -> None:
 _NOTE = "search.json"
 
 
-def _noted(session: Session, folder: str) -> dict[str, Any]:
+def noted(session: Session, folder: str) -> dict[str, Any]:
     """What `note` wrote; empty for a search that somebody else started."""
     uri = storage.join(folder, _NOTE)
     if session.storage.size(uri) is None:

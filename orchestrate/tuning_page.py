@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from orchestrate import follow, importance, plot, pricing, storage, tuning_charts
+from orchestrate.prices import Price
 from orchestrate.search import OBJECTIVES
 from orchestrate.session import Session
 from orchestrate.tuned import Tuned
@@ -26,7 +27,7 @@ def local_file(found: Tuned) -> Path:
     return Path("runs") / found.name / NAME
 
 
-def render(found: Tuned, price: pricing.Price | None) -> str:
+def render(found: Tuned, price: Price | None) -> str:
     """`price`: of the instance type; None where it is unknown."""
     import jinja2
 

@@ -16,7 +16,7 @@ from local_sagemaker import health
 from local_sagemaker.hosting import Hosting
 from local_sagemaker.logs import LogStore
 from local_sagemaker.records import Records
-from local_sagemaker.runners import Runners
+from local_sagemaker.runner_choice import Runners
 from local_sagemaker.settings import Settings
 
 from .conftest import ROLE, Local, left_over, unique, wait_for

@@ -12,7 +12,7 @@ from local_sagemaker.errors import ApiError
 from local_sagemaker.hosting import Hosting
 from local_sagemaker.logs import LogStore
 from local_sagemaker.records import Records
-from local_sagemaker.runners import Runners
+from local_sagemaker.runner_choice import Runners
 from local_sagemaker.settings import Settings
 
 from .conftest import Local, left_over, wait_for

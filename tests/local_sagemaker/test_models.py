@@ -16,7 +16,8 @@ from local_sagemaker.errors import JobError
 from local_sagemaker.hosting import Hosting
 from local_sagemaker.logs import LogStore
 from local_sagemaker.records import Records
-from local_sagemaker.runners import Mount, Runners
+from local_sagemaker.runner_choice import Runners
+from local_sagemaker.runners import Mount
 from local_sagemaker.settings import Settings
 
 from .conftest import ROLE, Local, unique, wait_for

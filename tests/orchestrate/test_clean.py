@@ -16,7 +16,8 @@ from moto import mock_aws
 from orchestrate import clean, clean_storage, console, deploy, jobs, options
 from orchestrate.errors import InputError
 from orchestrate.hosting import Hosting
-from orchestrate.pricing import HOURS_A_MONTH, Price
+from orchestrate.prices import Price
+from orchestrate.pricing import HOURS_A_MONTH
 from orchestrate.session import Session, open_session
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -13,6 +13,7 @@ from PIL import Image
 from local_sagemaker import validation
 from orchestrate import (
     asking,
+    best_trial,
     channels,
     clean,
     console,
@@ -25,7 +26,6 @@ from orchestrate import (
     search,
     train,
     tune,
-    tuned,
 )
 from orchestrate.channels import Weights
 from orchestrate.errors import InputError, JobFailed
@@ -107,7 +107,7 @@ def test_search_then_train_with_its_best(
     rows = [line.split() for line in capsys.readouterr().err.splitlines()]
     assert [row[0] for row in rows if row[-1:] == ["best"]] == [str(found.best.number)]
 
-    chosen, image, from_tuning = tuned.best_of(local, name)
+    chosen, image, from_tuning = best_trial.of(local, name)
     assert (chosen, image, from_tuning) == (found.hyperparameters, "process", inputs)
     assert tune.attach(local, out, name) == found
 
@@ -134,7 +134,7 @@ def test_a_search_without_a_single_value(local: Session, inputs: dict[str, str],
     with pytest.raises(JobFailed, match=f"tuning job {name} ended"):
         tune.tune(local, out, name, inputs, {"weight-decay": "1"}, MACHINE, looked_for)
     with pytest.raises(InputError, match="has no best trial"):
-        tuned.best_of(local, name)
+        best_trial.of(local, name)
 
 
 def test_training_tells_its_log_and_fetches_its_results(

@@ -14,7 +14,8 @@ from json_aws import JsonAws, serving
 from orchestrate import prices, pricing
 from orchestrate.hosting import Hosting, Scaling, Serverless
 from orchestrate.jobs import Machine
-from orchestrate.pricing import FREE, HOSTING, TRAINING, TRANSFORM, Price
+from orchestrate.prices import FREE, Price
+from orchestrate.pricing import HOSTING, TRAINING, TRANSFORM
 
 TARGET = "AWSPriceListService.GetProducts"
 REGION = "eu-west-1"

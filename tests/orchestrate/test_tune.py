@@ -7,7 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from orchestrate import channels, console, features, jobs, options, ranges, storage, train, tune, tuned, tuning_page
+from orchestrate import (
+    best_trial,
+    channels,
+    console,
+    features,
+    jobs,
+    options,
+    ranges,
+    storage,
+    train,
+    tune,
+    tuning_page,
+)
 from orchestrate.channels import Weights
 from orchestrate.errors import InputError, JobFailed
 from orchestrate.search import Search, Way
@@ -36,7 +48,7 @@ def test_features_are_computed_once_and_trials_read_nothing_else(
     assert trial["HyperParameters"]["data-fingerprint"] == features.fingerprint_of(local, inputs)
     assert found.best.curve[-1]["valid:accuracy"] == found.best.objective
 
-    chosen, image, photographs = tuned.best_of(local, name)
+    chosen, image, photographs = best_trial.of(local, name)
     assert (chosen, image, photographs) == (found.hyperparameters, "process", inputs)
     assert chosen.keys() == {"learning-rate"}, "the training is an ordinary one, on photographs"
     again = train.train(local, out, jobs.unique_name("train"), image, photographs, chosen, MACHINE)
@@ -85,7 +97,7 @@ def test_all_trials_in_one_job(
     assert "trial 5/5: valid:accuracy=" in told and "epoch 1/1: train:loss" in told
     assert "trial 1: epoch" not in told
     assert found.hyperparameters == {**fixed, **found.best.hyperparameters}
-    assert tuned.best_of(local, name) == (found.hyperparameters, "process", inputs)
+    assert best_trial.of(local, name) == (found.hyperparameters, "process", inputs)
     assert tune.attach(local, out, name) == found
     assert json.loads(local.storage.read(found.best_json))["best"]["trial"] == found.best.number
     assert name in tuning_page.local_file(found).read_text("utf-8")
@@ -107,7 +119,7 @@ def test_what_a_search_cannot_build_on(local: Session, inputs: dict[str, str], o
             space = Search(SPACE.ranges, trials=2, warm_start=(name,))
             tune.tune(local, out, jobs.unique_name("tune"), inputs, {}, MACHINE, space)
     with pytest.raises(InputError, match="InProgress and has no best trial"):
-        tuned.best_of(local, running)
+        best_trial.of(local, running)
     local.client("sagemaker").stop_hyper_parameter_tuning_job(HyperParameterTuningJobName=running)
 
 

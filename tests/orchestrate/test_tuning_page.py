@@ -11,7 +11,7 @@ import pytest
 from orchestrate import curves, importance, scales, tuning_page
 from orchestrate.features import Features
 from orchestrate.follow import Trial
-from orchestrate.pricing import FREE, Price
+from orchestrate.prices import FREE, Price
 from orchestrate.tuned import Tuned
 
 
