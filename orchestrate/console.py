@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shlex
 import signal
 import sys
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from rich.console import Console as RichConsole
     from rich.console import RenderableType
     from rich.live import Live
+
+
+# Between two looks at whether Ctrl-C was pressed while nobody has answered.
+_LOOK_S = 0.2
 
 
 class Console:
@@ -111,6 +116,9 @@ def confirm(question: str, yes: bool) -> None:
 def ask(question: str) -> bool:
     """Whether the person at the terminal answers with yes."""
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    # A Ctrl-C that comes just before a read begins would go unnoticed until that read ends.
+    while not select.select([sys.stdin], [], [], _LOOK_S)[0]:
+        pass
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 

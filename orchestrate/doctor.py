@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 
 from orchestrate import console, options, session, settings
 from orchestrate.doctor_check import FAIL, OK, SKIP, WARN, Check
@@ -22,8 +23,6 @@ _USES = {
     "training job usage": "instance-type", "transform job usage": "instance-type",
     "endpoint usage": "endpoint-instance-type",
 }  # fmt: skip
-# What holds for AWS alone.
-_OF_AWS = ("region", "role", "output", "image")
 
 
 @dataclass(frozen=True)
@@ -59,18 +58,15 @@ def main() -> None:
     from orchestrate import doctor_here
 
     in_force, wrong = _settings(args)
-    if args.local:
-        in_force = [setting for setting in in_force if setting.name not in _OF_AWS]
+    in_force = [setting for setting in in_force if setting.name not in session.without_effect(args)]
     out.table(("setting", "value", "from"), [(s.name, s.value or "-", s.source) for s in in_force])
     for check in wrong:
         tell(check)
-    out.headline("This machine")
-    for check in doctor_here.checks():
-        tell(check)
-    if not args.local:
-        out.headline("AWS")
-        with out.progress("asking AWS"):
-            for check in _aws(args, in_force):
+    looks = {session.THIS_MACHINE: doctor_here.checks, session.AWS: partial(_aws, args, in_force)}
+    for place in session.places(args):
+        out.headline(place)
+        with out.progress(f"looking at {place}"):
+            for check in looks[place]():
                 tell(check)
     failed = [check for check in found if check.status == FAIL]
     out.say()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from classifier.device import HOSTS
 from orchestrate.errors import InputError
 
 
@@ -29,9 +30,9 @@ NEW_ENOUGH = ("g6", "g6e", "g7", "g7e", "p5", "p5e", "p5en", "p6-b200", "p6-b300
 # The one with 535, which takes all of DRIVER_470. Unlike `...-gpu-2` it does not put the CUDA base image's
 # compatibility libraries before a driver that needs none. `al2023-...-gpu-4-1` (580) is for CUDA 13: AWS's own tests
 # found an image with CUDA 12.9 that does not start on it (aws/deep-learning-containers#6187).
-DRIVER_535_AMI = "al2-ami-sagemaker-inference-gpu-2-1"
+DRIVER_535_AMI = HOSTS[12].inference_ami
 # Of batch transform, with the same driver.
-TRANSFORM_AMI = "al2-ami-sagemaker-batch-gpu-535"
+TRANSFORM_AMI = HOSTS[12].transform_ami
 _NEURON = "its chips need AWS Neuron, and this image computes with CUDA or on a CPU"
 REFUSED = {
     "inf1": _NEURON,

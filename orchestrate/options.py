@@ -189,8 +189,8 @@ def goes_on(out: Console, found: Session, again: str, name: str, stop: Callable[
     try:
         yield
     except KeyboardInterrupt:
-        out.say()
         try:
+            out.say()
             is_over = sys.stdin.isatty() and console.ask(f"Stop {name}? (No: it goes on without you.)")
         except KeyboardInterrupt:
             out.say()
