@@ -102,7 +102,7 @@ class Job:
         """(exit code, log) of a job that runs to its end."""
         self.write(hyperparameters)
         process = self.start()
-        log, _ = process.communicate(timeout=300)
+        log, _ = process.communicate(timeout=900)
         return process.returncode, log
 
     def failure(self) -> str:
