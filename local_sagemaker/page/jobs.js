@@ -12,6 +12,7 @@ export class Values {
     this.job = job;
     this.next = 0;
     this.metrics = new Map(); // name -> [[seconds since 1970, value]]
+    this.isRead = false;
   }
 
   async refresh() {
@@ -24,6 +25,7 @@ export class Values {
       }
       ({next: this.next, more} = answer);
     }
+    this.isRead = true;
   }
 
   /** The points of a metric, in seconds since `begin`. */
@@ -59,10 +61,11 @@ export class TrainingJob extends Detail {
 
   first({record}) {
     const definitions = record.AlgorithmSpecification.MetricDefinitions ?? [];
+    const none = record.TrainingJobStatus === "InProgress" ? "No line of the log has matched yet:" : "No line of the log matched:";
     return [
       definitions.length > 0 && h("section", {"data-key": "metrics"}, h("h2", {}, "Metrics"),
-        this.values.metrics.size === 0 && h("p", {class: "quiet"}, "No line of the log has matched yet: ",
-          definitions.map((one) => h("code", {}, `${one.Name}: ${one.Regex} `))),
+        this.values.isRead && this.values.metrics.size === 0 && h("div", {class: "quiet", "data-key": "none"}, none,
+          h("pre", {class: "raw"}, definitions.map((one) => `${one.Name}  ${one.Regex}`).join("\n"))),
         slot("charts")),
     ];
   }
@@ -85,6 +88,7 @@ export class TrainingJob extends Detail {
 
   async after(root, {record, row}) {
     await this.values.refresh();
+    if (this.values.metrics.size) root.querySelector("[data-key=none]")?.remove();
     for (const name of this.values.metrics.keys()) {
       if (!this.charts.has(name)) this.charts.set(name, new Chart(name, {xLabel: "seconds"}));
     }
@@ -140,8 +144,8 @@ export class Endpoint extends Detail {
           h("tbody", {}, variants.map((one) => h("tr", {"data-key": one.VariantName},
             h("td", {class: "name"}, one.VariantName, one.shadow && h("span", {class: "quiet"}, " shadow"),
               (one.VariantStatus ?? []).map((status) => badge(status.Status))),
-            h("td", {}, instances(one)),
-            h("td", {}, String(one.CurrentWeight ?? "")),
+            h("td", {"data-label": "instances"}, instances(one)),
+            h("td", {"data-label": "weight"}, String(one.CurrentWeight ?? "")),
             h("td", {class: "about"}, (one.DeployedImages ?? []).map((image) => image.SpecifiedImage).join(", "))))))),
     ];
   }
