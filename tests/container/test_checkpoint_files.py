@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 import json
+import pickle
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,6 +49,9 @@ def test_one_is_due_every_so_many_steps_or_minutes(tmp_path: Path, monkeypatch: 
     assert not minutes.checkpoints.due(2)
     now += 120
     assert minutes.checkpoints.due(2)
+    parts = Kept(tmp_path, minutes=0.01).checkpoints
+    now += 0.6
+    assert parts.due(1)
 
 
 def test_either_of_both_makes_one_due(tmp_path: Path) -> None:
@@ -56,19 +60,22 @@ def test_either_of_both_makes_one_due(tmp_path: Path) -> None:
 
 
 def test_two_files_take_turns_also_after_an_interruption(tmp_path: Path) -> None:
-    first = Kept(tmp_path).checkpoints
+    root = tmp_path / "checkpoints" / "training"
+    first = Kept(root).checkpoints
     assert first.load() is None
     for step in (3, 6, 9):
         assert first.save(step, state(step))
     assert sorted(path.name for path in first.folder.iterdir()) == ["0.pt", "1.pt", "run.json"]
-    second = Kept(tmp_path)
+    (first.folder / "1.pt.writing").write_bytes(b"of a process that was killed")
+    second = Kept(root)
     loaded = second.checkpoints.load()
     assert loaded is not None and loaded["step"] == 9 and torch.equal(loaded["weight"], torch.arange(9) * 9)
     assert second.told == ["checkpoint: going on after step 9"]
+    assert sorted(path.name for path in first.folder.iterdir()) == ["0.pt", "1.pt", "run.json"]
     second.checkpoints.save(12, state(12))
     # The place of 6 was taken, and not that of 9.
     assert steps_in(second.checkpoints.folder) == {"0.pt": 9, "1.pt": 12}
-    third = Kept(tmp_path).checkpoints
+    third = Kept(root).checkpoints
     assert (third.load() or {})["step"] == 12
     third.save(15, state(15))
     assert steps_in(third.folder) == {"0.pt": 15, "1.pt": 12}
@@ -84,6 +91,7 @@ def test_what_a_file_begins_with(tmp_path: Path) -> None:
     kept.save(7, state(7))
     run = json.loads((kept.folder / "run.json").read_text())
     assert run == {"seed": "1", "epochs": "4"}
+    assert (kept.folder / "run.json").read_text() == '{\n "seed": "1",\n "epochs": "4"\n}\n'
     digest = hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()
     assert kept.folder == tmp_path / digest[:16]
     line, _, content = (kept.folder / "0.pt").read_bytes().partition(b"\n")
@@ -131,6 +139,37 @@ def test_one_of_another_version_is_not_taken_up(tmp_path: Path) -> None:
     assert kept.told[1:] == ["checkpoint: one is damaged and not used; there is no other, and training begins anew"]
 
 
+def test_two_that_are_damaged_are_both_named(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    for step in (3, 6):
+        kept.checkpoints.save(step, state(step))
+    for path in kept.checkpoints.folder.glob("*.pt"):
+        path.write_bytes(path.read_bytes()[:-1])
+    assert kept.checkpoints.load() is None
+    assert kept.told == [
+        "checkpoint: the one of step 6 and the one of step 3 are damaged and not used; there is no other, and training "
+        "begins anew"
+    ]
+
+
+class Runs:
+    """What a stranger's pickle would do where it is loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self._path,)
+
+
+def test_reading_one_runs_no_code(tmp_path: Path) -> None:
+    kept = Kept(tmp_path).checkpoints
+    kept.save(1, {"weight": Runs(tmp_path / "has run")})
+    with pytest.raises(pickle.UnpicklingError):
+        kept.load()
+    assert not (tmp_path / "has run").exists()
+
+
 def test_the_last_of_several_other_runs_is_the_one_that_differs_least(tmp_path: Path) -> None:
     far = {"epochs": "5", "seed": "2", "model": "resnet50", "augment": "true", "views": "3"}
     Kept(tmp_path, far).checkpoints.save(3, state(3))
@@ -143,6 +182,10 @@ def test_the_last_of_several_other_runs_is_the_one_that_differs_least(tmp_path: 
         "model: resnet50 there, resnet18 here and 2 more)",
         "checkpoint: going on after step 1",
     ]
+    four = Kept(tmp_path / "four", mine)
+    Kept(tmp_path / "four", dict(list(far.items())[:4])).checkpoints.save(3, state(3))
+    four.checkpoints.load()
+    assert four.told[0].endswith("resnet18 here and 1 more)")
     Kept(tmp_path, mine | {"seed": "2"}).checkpoints.save(3, state(3))
     for name, content in (("broken", "{"), ("list", "[]"), ("text", "\udcff")):
         (tmp_path / name).mkdir()
