@@ -55,10 +55,10 @@ def replaced(text: str, tables: dict[str, str]) -> str:
 
 def growth(measured: Sequence[Measured]) -> str:
     """The table of the steps: measured, and how far it reaches."""
-    steps = dict.fromkeys(m.step for m in measured)
+    steps, largest = dict.fromkeys(m.step for m in measured), max(m.photographs for m in measured)
     return conditions.table(
-        ["step", "photographs", "time", "grows as n to the", "bytes a photograph", f"time of {LARGEST:,}",
-         "memory", f"{MEMORY_GB} GB hold"],
+        ["step", f"{largest:,} take", "grows as n to the", "bytes a photograph", f"{LARGEST:,} take", "memory",
+         f"{MEMORY_GB} GB hold"],
         [row(scale_growth.fit([m for m in measured if m.step == step])) for step in steps],
     )  # fmt: skip
 
@@ -66,9 +66,9 @@ def growth(measured: Sequence[Measured]) -> str:
 def row(grown: Growth) -> list[str]:
     """One step."""
     return [
-        grown.step, f"{grown.photographs:,}", f"{grown.seconds:.2f} s", f"{grown.exponent:.2f}", f"{grown.each:.0f}",
+        grown.step, f"{grown.seconds:.2f} s", f"{grown.exponent:.2f}", f"{grown.each:.0f}",
         f"{grown.seconds_for(LARGEST) / 3600:.1f} h", f"{grown.each * LARGEST / 1e9:.0f} GB",
-        f"{grown.fit_into(MEMORY_GB * 1e9) / 1e6:.0f} million",
+        f"{grown.fit_into(MEMORY_GB * 1e9) / 1e6:,.0f} million",
     ]  # fmt: skip
 
 

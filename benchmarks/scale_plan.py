@@ -133,8 +133,8 @@ def data_set(found: Rates) -> str:
             _usd(size / 1e9 * prices.storage("S3")),
         ])  # fmt: skip
     return conditions.table(
-        ["photographs", "data", "shards", "`prepare` decodes them, 2 vCPUs", "as files: listed", "sent",
-         "read at S3's rate", "copied to an instance", "a month in S3"], rows,
+        ["photographs", "data", "shards", "`prepare` decodes them, 2 vCPUs", "files: to list",
+         "to send", "to read at S3's rate", "to copy to an instance", "a month in S3"], rows,
     )  # fmt: skip
 
 
