@@ -65,6 +65,13 @@ def publish(session: Session, data: str, weights: Weights, send: bool = True) ->
     return channels | publish_weights(session, weights, send)
 
 
+def to_come(session: Session, folder: Path, weights: Weights) -> dict[str, str]:
+    """As `publish` will tell of a folder that is not there yet: zeros stand for its fingerprint."""
+    target = join(session.root, "data", f"{folder.name}-{'0' * 8}")
+    splits = {split: session.storage.publish(folder / split, join(target, split), send=False) for split in SPLITS}
+    return splits | publish_weights(session, weights, send=False)
+
+
 def publish_weights(session: Session, weights: Weights, send: bool = True) -> dict[str, str]:
     """The channel `weights`, when there is a file for it; as `publish`."""
     return {"weights": _published_weights(session, weights.file, send)} if weights.file is not None else {}

@@ -23,7 +23,6 @@ _LABELS = {
 # Beyond it the points of a curve would hide its line.
 _MOST_POINTS = 12
 _MOST_CLASSES = 20
-_EXPLODED = 100
 _Points = Sequence[tuple[float, float]]
 
 
@@ -120,21 +119,13 @@ def _chart(
         return None
     first, last = min(x for x, _ in values), max(x for x, _ in values)
     x = scales.Numbers(first, last) if last > first else scales.Numbers(first - 1, first + 1)
-    y = _scale([value for _, value in values])
+    y = scales.around([value for _, value in values])
     curves = []
     for run, line in (("a", a), ("b", b)):
         if line:
             places = [(plot.x(x, at), plot.y(y, value)) for at, value in line]
             curves.append(Curve(run, plot.path(places), places if len(places) <= _MOST_POINTS else places[-1:]))
     return Chart(title + (" (logarithmic)" if y.log else ""), x_title, plot.x_marks(x), plot.y_marks(y), curves)
-
-
-def _scale(values: Sequence[float]) -> scales.Numbers:
-    """Logarithmic where one exploded, so that the other is still to be seen."""
-    low, high = min(values), max(values)
-    if low > 0 and high / low >= _EXPLODED:
-        return scales.Numbers(low / 1.2, high * 1.2, log=True)
-    return scales.around(values)
 
 
 def _fired(finding: Finding | None) -> str:

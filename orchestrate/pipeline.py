@@ -11,7 +11,6 @@ server on this machine ends with the pipeline if the pipeline started it.
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -23,13 +22,13 @@ from orchestrate import (
     channels,
     console,
     deploy,
-    inference_ami,
     jobs,
     options,
+    plans,
     predict,
     prepare,
     pricing,
-    ranges,
+    rehearsal,
     search,
     sharding,
     storage,
@@ -37,37 +36,12 @@ from orchestrate import (
     tune,
     tuned,
 )
-from orchestrate.channels import Weights
-from orchestrate.errors import InputError
 from orchestrate.hosting import Hosting
-from orchestrate.jobs import Machine
 from orchestrate.prices import FREE
-from orchestrate.search import Search, Way
 from orchestrate.session import Session, open_session
 from orchestrate.tuned import Tuned
 
 _STEPS = 6
-_TOP_K = 5
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What the pipeline does. `data`: a data set that is ready; None takes `source` with its shares and seed."""
-
-    data: str | None
-    source: prepare.Source | None
-    valid: float
-    test: float
-    seed: int
-    drop_bad: bool
-    fixed: dict[str, str]
-    debug: str
-    weights: Weights
-    search: Search
-    way: Way
-    machine: Machine
-    endpoint_type: str
-    keep: bool
 
 
 @dataclass
@@ -84,7 +58,7 @@ class Outcome:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-def pipeline(session: Session, plan: Plan, out: console.Console) -> Outcome:
+def pipeline(session: Session, plan: plans.Plan, out: console.Console) -> Outcome:
     """Runs every step.
 
     Raises:
@@ -122,7 +96,7 @@ def pipeline(session: Session, plan: Plan, out: console.Console) -> Outcome:
             out.say(f"endpoint {name} is in service after {deployed.seconds:.0f} s")
         with step("predict a photograph of each class"):
             samples = _samples(session, outcome.data, Path("runs") / outcome.trained.training.name / "photographs")
-            outcome.predictions = predict.predict(session, name, list(samples.values()), _TOP_K)
+            outcome.predictions = predict.predict(session, name, list(samples.values()), plans.TOP_K)
             told = [p.labels[0][0] for p in outcome.predictions]
             outcome.correct = sum(label == answer for label, answer in zip(samples, told, strict=True))
             predict.show([_first(p) for p in outcome.predictions], out)
@@ -165,7 +139,7 @@ class _Steps:
         self._seconds[title] = time.monotonic() - begin
 
 
-def _data(session: Session, plan: Plan, out: console.Console) -> str:
+def _data(session: Session, plan: plans.Plan, out: console.Console) -> str:
     """The folder or URI of a data set that was checked where it can be."""
     if plan.data and storage.is_uri(plan.data):
         out.say(f"{plan.data}: its photographs are checked by the jobs that read them")
@@ -174,7 +148,7 @@ def _data(session: Session, plan: Plan, out: console.Console) -> str:
         prepared = prepare.inspect(Path(plan.data), out)
     else:
         assert plan.source
-        folder = Path("runs") / "data" / plan.source.name
+        folder = prepare.default_folder(plan.source)
         prepared = prepare.prepare(plan.source, folder, out, plan.valid, plan.test, plan.seed, plan.drop_bad)
     prepare.show(prepared, out)
     out.say(f"data set: {prepared.folder}")
@@ -206,28 +180,6 @@ def _first(prediction: predict.Prediction) -> predict.Prediction:
     return replace(prediction, labels=prediction.labels[:1])
 
 
-def _plan(args: argparse.Namespace) -> Plan:
-    """Everything that can be wrong on the command line is found here, before anything starts."""
-    from classifier.config import Config
-
-    if bool(args.data) == bool(args.source):
-        raise InputError("give either --data (a data set that is ready) or --source (what to make one of)")
-    inference_ami.choose(args.endpoint_instance_type)
-    given, weights = options.hyperparameters(args)
-    seed = int(given.get("seed", 0))
-    # Debugging concerns the one training; a hook in every trial would only slow the search.
-    debug = given.pop("debug", "true")
-    defaults = ranges.DEFAULTS if Config.parse(given).head_only else ranges.WHOLE_NETWORK
-    space, way, fixed = search.of(args, given, defaults)
-    return Plan(
-        data=args.data, source=prepare.source_of(args, seed) if args.source else None,
-        valid=args.valid, test=args.test, seed=seed, drop_bad=args.drop_bad,
-        fixed=fixed, debug=debug, weights=weights,
-        search=space, way=way, machine=options.machine(args),
-        endpoint_type=args.endpoint_instance_type, keep=args.keep,
-    )  # fmt: skip
-
-
 def command_line() -> options.Parser:
     """What can be given."""
     parser = options.parser(__doc__, failed="a job or the endpoint failed", rules=True)
@@ -238,17 +190,17 @@ def command_line() -> options.Parser:
         "--endpoint-instance-type", "endpoint-instance-type", "ml.m5.large", "machine of the endpoint"
     )  # fmt: skip
     parser.add_argument("--keep", action="store_true", help="leave the endpoint in service at the end")
-    options.add_yes(parser)
-    options.add_json(parser)
+    options.add_run(parser)
     return parser
 
 
 def main() -> None:
     """Parses, runs, prints."""
     args = command_line().parse_args()
-    out = console.Console(args.json)
-    plan = _plan(args)
-    session = open_session(args)
+    out = console.Console(args.json or args.dry_run)
+    plan = plans.of(args)
+    session = open_session(args, dry=args.dry_run)
+    options.say_notes(out, session)
     keep_server = False
     try:
         session.require_image()
@@ -258,6 +210,9 @@ def main() -> None:
         out.say(pricing.of_jobs(price, plan.machine, count))
         price_of_endpoint = session.price(plan.endpoint_type, pricing.HOSTING)
         out.say("endpoint " + pricing.by_the_hour(price_of_endpoint, plan.endpoint_type))
+        if args.dry_run:
+            print(jobs.printable(rehearsal.steps(session, out, plan)))
+            return
         if price != FREE:
             console.confirm(f"Start {count} training jobs and an endpoint?", args.yes)
         outcome = pipeline(session, plan, out)

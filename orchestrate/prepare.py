@@ -13,7 +13,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from orchestrate import console, dataset, options, scaling, session, sharding, sources, synthetic
@@ -39,7 +39,10 @@ class Source:
     @property
     def name(self) -> str:
         """A folder name for what is made of it."""
-        name = Path(self.location).stem or "dataset"
+        path = Path(self.location)
+        # Of an address what comes before its question mark; a folder keeps a dot in its name, which is no suffix.
+        name = path.resolve().name if path.is_dir() else Path(self.location.partition("?")[0]).name.removesuffix(".zip")
+        name = name or "dataset"
         if self.location == "synthetic":
             name = str(self.settings)
         elif self.location == "udacity":
@@ -86,6 +89,9 @@ def prepare(
             dataset.require_readable(bad, root)
         dropped = tuple(sorted(p.relative_to(root).as_posix() for p in bad)) if drop_bad else ()
         layout = dataset.split(layout, valid, test, seed)
+        made_from = _made_from(source, layout)
+        if (there := _there(output, made_from)) is not None:
+            return replace(there, dropped=dropped)
         if source.resize:
             with out.progress(f"scaling to {source.resize} pixels"):
                 layout, ours = dataset.resized(layout, source.resize, work / "resized"), True
@@ -93,19 +99,18 @@ def prepare(
         fingerprint = dataset.fingerprint(files, "shards" if source.shards else "")
         prepared = Prepared(
             folder=output, fingerprint=fingerprint, classes=tuple(layout["train"]), summary=dataset.summarize(layout),
-            dropped=dropped, made=not _is_there(output, fingerprint),
+            dropped=dropped, made=True,
         )  # fmt: skip
-        if prepared.made:
-            fresh = work / "dataset"
-            if source.shards:
-                with out.progress("writing shards"):
-                    sharding.write(files, prepared.classes, fresh)
-            else:
-                files = _place(files, fresh, ours)
-            _describe(prepared, source, files, fresh)
-            if output.is_dir():
-                output.rmdir()  # an empty one, see _is_there
-            fresh.replace(output)
+        fresh = work / "dataset"
+        if source.shards:
+            with out.progress("writing shards"):
+                sharding.write(files, prepared.classes, fresh)
+        else:
+            files = _place(files, fresh, ours)
+        _describe(prepared, source, made_from, files, fresh)
+        if output.is_dir():
+            output.rmdir()  # an empty one, see _there
+        fresh.replace(output)
         return prepared
     finally:
         shutil.rmtree(work)
@@ -173,15 +178,27 @@ def _fetch(source: Source, work: Path, out: console.Console) -> tuple[Path, bool
     return raw, True
 
 
-def _is_there(output: Path, fingerprint: str) -> bool:
-    """Whether `output` is this data set; False where nothing is. Raises InputError where something else is."""
-    manifest = output / MANIFEST
+def _made_from(source: Source, layout: dataset.Layout) -> str:
+    """What decides what becomes of a source, known before anything is scaled or written."""
+    form = f"resize={source.resize} shards={source.shards}"
+    return dataset.fingerprint(dataset.targets(layout), form)
+
+
+def _there(output: Path, made_from: str) -> Prepared | None:
+    """The data set in `output` if it was made of the same; None where nothing is.
+
+    Raises:
+        InputError: something else is there.
+    """
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
-        return False
-    if manifest.is_file() and json.loads(manifest.read_text("utf-8")).get("fingerprint") == fingerprint:
-        return True
-    raise InputError(f"{output} holds something else already and is left as it is: choose another --output, "
-                     f"or move it away")  # fmt: skip
+        return None
+    manifest = output / MANIFEST
+    document = json.loads(manifest.read_text("utf-8")) if manifest.is_file() else {}
+    if document.get("made_from") != made_from:
+        raise InputError(f"{output} holds something else already and is left as it is: choose another --output, "
+                         f"or move it away")  # fmt: skip
+    summary, fingerprint = sharding.told(manifest)
+    return Prepared(output, fingerprint, tuple(document["classes"]), summary, dropped=(), made=False)
 
 
 def _place(files: Mapping[str, Path], folder: Path, ours: bool) -> dict[str, Path]:
@@ -196,13 +213,14 @@ def _place(files: Mapping[str, Path], folder: Path, ours: bool) -> dict[str, Pat
     return placed
 
 
-def _describe(prepared: Prepared, source: Source, files: Mapping[str, Path], folder: Path) -> None:
+def _describe(prepared: Prepared, source: Source, made_from: str, files: Mapping[str, Path], folder: Path) -> None:
     """manifest.json and the contact sheet. `files`: path in the data set -> where it is now."""
     from orchestrate import pictures
 
     manifest = {
         "format": _FORMAT,
         "fingerprint": prepared.fingerprint,
+        "made_from": made_from,
         "source": source.name,
         "resize": source.resize,
         "shards": source.shards,
@@ -275,9 +293,14 @@ def main() -> None:
                 "splits": dataset.to_json(prepared.summary), "dropped": prepared.dropped})  # fmt: skip
 
 
+def default_folder(source: Source) -> Path:
+    """Where a data set is made when nobody says where."""
+    return Path("runs") / "data" / source.name
+
+
 def _destination(output: str | None, source: Source) -> tuple[Path, str | None]:
     """The folder to make, and the URI to upload it to."""
-    default = Path("runs") / "data" / source.name
+    default = default_folder(source)
     if output is None:
         return default, None
     if not is_uri(output):

@@ -11,7 +11,7 @@ from classifier.watch.page.scales import numbers as round_numbers
 
 # From this ratio on numbers are told apart by their logarithms; what is measured, from a larger one on.
 _WIDE = 8
-_MEASURED_WIDE = 1000
+_MEASURED_WIDE = 100
 _MOST_MARKS = 6
 
 

@@ -173,7 +173,7 @@ def main() -> None:
             console.confirm("Start the search?" if count == 1 else f"Start {count} training jobs?", args.yes)
         inputs = channels.publish(session, data, weights, send=not args.dry_run)
         if args.dry_run:
-            key = _dry_key(session, out, data, fixed, weights, space, way)
+            key = dry_key(session, out, data, fixed, weights, space, way)
             print(jobs.printable(requests(session, name, inputs, fixed, machine, space, way, key)))
             return
         found = tune(session, out, name, inputs, fixed, machine, space, way, weights,
@@ -216,15 +216,17 @@ def _search_request(
     return "CreateHyperParameterTuningJob", jobs.tuning(session, name, image, inputs, fixed, machine, space)
 
 
-def _dry_key(
-    session: Session, out: console.Console, data: str, fixed: Mapping[str, str], weights: Weights, space: Search,
+def dry_key(
+    session: Session, out: console.Console, data: str | None, fixed: Mapping[str, str], weights: Weights, space: Search,
     way: Way,
 ) -> features.Key | None:  # fmt: skip
-    """The key of the features, where there are any; nothing but this machine is asked."""
+    """The key of the features, where there are any; nothing but this machine is asked. `data`: None where the data set
+    is not there yet."""
     if not features.are_wanted(way, fixed, space):
         return None
-    if data.startswith("s3:"):
-        out.say("note: a dry run lists no bucket: zeros stand for the data's fingerprint and what follows from it")
+    if data is None or data.startswith("s3:"):
+        why = "makes no data set" if data is None else "lists no bucket"
+        out.say(f"note: a dry run {why}: zeros stand for the data's fingerprint and what follows from it")
         fingerprint = "0" * 64
     else:
         folder = storage.local_path(data) if storage.is_uri(data) else Path(data).resolve()

@@ -97,7 +97,7 @@ def learning_curves(trials: Sequence[Trial], best: Trial, metric: str, direction
         places = [(plot.x(x, epoch), plot.y(y, value)) for epoch, value in values]
         lines.append(Line(plot.path(places), str(trial), shown, trial == best))
         points.append(Point(*places[-1], str(trial), shown, trial == best))
-    return Chart(metric, "epoch", plot.x_marks(x), plot.y_marks(y), lines, points)
+    return Chart(metric + (" (logarithmic)" if y.log else ""), "epoch", plot.x_marks(x), plot.y_marks(y), lines, points)
 
 
 def parallel_coordinates(

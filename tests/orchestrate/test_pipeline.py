@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from local_sagemaker import daemon
+from local_sagemaker import daemon, validation
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,6 +75,26 @@ def test_pipeline_from_generated_photographs(run: Run, tmp_path: Path) -> None:
     assert Image.open(tmp_path / found["picture"]).width > 600
     assert "1 of 3 right" in summary
     assert not is_running(tmp_path)
+
+
+@pytest.mark.parametrize("ready", [True, False])
+def test_pipeline_dry_run_tells_every_step_and_does_none(run: Run, data: Path, tmp_path: Path, ready: bool) -> None:
+    made = ("--data", data) if ready else ("--source", "synthetic", "--classes", 3, "--per-class", 6)
+    image = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/kennel:1"
+    done = run("pipeline", "--image", image, *made, "--trials", 2, "--range", "epochs=1:2", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    steps = json.loads(done.stdout)
+    assert list(steps) == ["data set", "tune", "train", "deploy", "predict", "clean up"]
+    sent = [pair for name in ("tune", "train", "deploy", "clean up") for pair in steps[name].items()]
+    for operation, request in sent:
+        validation.check("sagemaker", operation, request)
+    assert ("command" in steps["data set"]) != ready
+    trained, model = steps["train"]["CreateTrainingJob"], steps["deploy"]["CreateModel"]
+    assert trained["HyperParameters"]["epochs"] == "<best epochs>"
+    channels = [c["DataSource"]["S3DataSource"]["S3Uri"] for c in trained["InputDataConfig"]]
+    assert channels == list(steps["data set"]["inputs"].values())
+    assert f"/{trained['TrainingJobName']}/output/model.tar.gz" in model["PrimaryContainer"]["ModelDataUrl"]
+    assert not list(tmp_path.iterdir()), "nothing is made"
 
 
 def test_pipeline_keeps_a_server_that_was_there_and_the_endpoint_when_told(

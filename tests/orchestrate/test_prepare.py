@@ -9,6 +9,7 @@ import stat
 import threading
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path, PurePosixPath
 
@@ -80,6 +81,25 @@ def test_same_output_twice_is_kept_and_another_is_refused(flat: Path, tmp_path: 
     with pytest.raises(InputError, match="holds something else already"):
         make(flat, output)
     assert digest(output) == before
+
+
+def test_what_is_there_is_noticed_before_anything_is_scaled(
+    flat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, output = prepare.Source(str(flat), resize=64), tmp_path / "out"
+    made = prepare.prepare(source, output, OUT)
+    monkeypatch.delattr(dataset, "resized")
+    assert prepare.prepare(source, output, OUT) == replace(made, made=False)
+    with pytest.raises(InputError, match="holds something else already"):
+        prepare.prepare(source, output, OUT, seed=1)
+
+
+def test_a_data_set_is_named_as_its_source_is(tmp_path: Path) -> None:
+    (tmp_path / "dogs.v2").mkdir()
+    address = "https://example.com/sets/dogs.v2.zip?token=a.b"
+    names = [prepare.Source(str(s)).name for s in (tmp_path / "dogs.v2", tmp_path / "dogs.v2.zip", address)]
+    assert names == ["dogs.v2"] * 3
+    assert prepare.Source(address, resize=64, shards=True).name == "dogs.v2-64px-shards"
 
 
 def test_photographs_of_sub_folders_keep_apart(flat: Path, tmp_path: Path) -> None:
