@@ -215,6 +215,11 @@ def to_json(summary: dict[str, SplitSummary]) -> dict[str, Any]:
     return {name: asdict(s) for name, s in summary.items()}
 
 
+def summary_of(told: dict[str, Any]) -> SplitSummary:
+    """Of manifest.json, one split's."""
+    return SplitSummary(**{name: tuple(value) if isinstance(value, list) else value for name, value in told.items()})
+
+
 def _summary(classes: dict[str, list[Path]]) -> SplitSummary:
     from PIL import Image
 

@@ -75,7 +75,7 @@ def told(manifest: Path) -> tuple[dict[str, dataset.SplitSummary], str]:
     """What `prepare` told of the splits, and the fingerprint. Raises InputError: it did not make this data set."""
     try:
         document = json.loads(manifest.read_text("utf-8"))
-        splits = {name: dataset.SplitSummary(**values) for name, values in document["splits"].items()}
+        splits = {name: dataset.summary_of(values) for name, values in document["splits"].items()}
         return splits, str(document["fingerprint"])
     except (OSError, KeyError, TypeError, ValueError):
         raise InputError(
