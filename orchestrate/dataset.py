@@ -217,7 +217,8 @@ def to_json(summary: dict[str, SplitSummary]) -> dict[str, Any]:
 
 def summary_of(told: dict[str, Any]) -> SplitSummary:
     """Of manifest.json, one split's."""
-    return SplitSummary(**{name: tuple(value) if isinstance(value, list) else value for name, value in told.items()})
+    pairs = {name: tuple(told[name]) for name in ("smallest", "median", "largest")}
+    return SplitSummary(**(told | pairs))
 
 
 def _summary(classes: dict[str, list[Path]]) -> SplitSummary:

@@ -9,7 +9,7 @@ Nothing is started, created or changed. A check that AWS does not allow you is s
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 
@@ -62,7 +62,10 @@ def main() -> None:
     out.table(("setting", "value", "from"), [(s.name, s.value or "-", s.source) for s in in_force])
     for check in wrong:
         tell(check)
-    looks = {session.THIS_MACHINE: doctor_here.checks, session.AWS: partial(_aws, args, in_force)}
+    looks: dict[str, Callable[[], Iterator[Check]]] = {
+        session.THIS_MACHINE: doctor_here.checks,
+        session.AWS: partial(_aws, args, in_force),
+    }
     for place in session.places(args):
         out.headline(place)
         with out.progress(f"looking at {place}"):

@@ -35,7 +35,7 @@ def add_arguments(parser: Parser) -> None:
 
     parser.add_setting("--instance-type", "endpoint-instance-type", "ml.m5.large", "machine of an endpoint")
     on = parser.add_argument_group("on what")
-    on.add_argument("--instances", type=int, help="how many (default: 1, or as many as the endpoint has)")
+    on.add_argument("--instances", type=int, help="machines (default: 1, or as many as the endpoint has)")
     on.add_argument(
         "--inference-ami", metavar="VERSION", help="InferenceAmiVersion of the host (default: by the instance type)"
     )
@@ -46,7 +46,7 @@ def add_arguments(parser: Parser) -> None:
              f"{IN_LINE:g})",
     )  # fmt: skip
     on.add_argument("--serverless", action="store_true", help="no instance: a price for each request instead")
-    on.add_argument("--memory-mb", type=int, default=4096, help="with --serverless (default: 4096)")
+    on.add_argument("--memory-mb", type=int, default=4096, help="with --serverless: memory (default: 4096)")
     on.add_argument("--concurrency", type=int, default=5, help="with --serverless: requests at a time (default: 5)")
     on.add_argument("--provisioned", type=int, default=0, help="with --serverless: of those, kept warm (default: 0)")
     on.add_argument(

@@ -37,13 +37,22 @@ def parser(doc: str | None, failed: str = "", rules: bool = False, has_place: bo
     whether it talks to the SageMaker API.
     """
     made = Parser(
-        description=doc, epilog=_epilog(failed, rules), formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=doc, epilog=_epilog(failed, rules), formatter_class=_Help,
         allow_abbrev=False, conflict_handler="resolve",
     )  # fmt: skip
     if has_place:
         session.add_arguments(made)
     made.add_argument("--verbose", action="store_true", help="tell each request to AWS, and where a bug of ours lies")
     return made
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """`--max-runtime-s INT`, `--endpoint-instance-type TYPE`: where argparse would say the whole option again."""
+
+    def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
+        if action.type in (int, float):
+            return action.type.__name__.upper()  # as the hyperparameters have it
+        return action.dest.rpartition("_")[2].upper()
 
 
 class Parser(argparse.ArgumentParser):

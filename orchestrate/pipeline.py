@@ -190,7 +190,9 @@ def command_line() -> options.Parser:
         "--endpoint-instance-type", "endpoint-instance-type", "ml.m5.large", "machine of the endpoint"
     )  # fmt: skip
     parser.add_argument("--keep", action="store_true", help="leave the endpoint in service at the end")
-    options.add_run(parser)
+    options.add_dry_run(parser, "print the exact requests and commands of each step and send nothing")
+    options.add_yes(parser)
+    options.add_json(parser)
     return parser
 
 

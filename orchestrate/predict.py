@@ -95,7 +95,7 @@ def command_line() -> options.Parser:
     """What can be given."""
     parser = options.parser(__doc__, failed="the container failed")
     parser.add_argument("photographs", nargs="*", metavar="PHOTOGRAPH", help="a file, a folder, an address, or -")
-    parser.add_argument("--endpoint", required=True, metavar="NAME")
+    parser.add_argument("--endpoint", required=True, metavar="NAME", help="the endpoint to ask")
     parser.add_argument("--model", metavar="FILE", help="which model of a multi-model endpoint")
     parser.add_argument("--top-k", type=int, default=5, help="labels for each photograph (default: 5)")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw the answers onto the photographs")

@@ -156,7 +156,7 @@ def command_line() -> options.Parser:
         help="a spot instance: cheaper, and may be taken away, after which the job goes on from its last checkpoint",
     )  # fmt: skip
     parser.add_argument(
-        "--instances", type=int, default=1, metavar="N",
+        "--instances", type=int, default=1,
         help="machines that train one model together, each with its part of every batch (default: 1)",
     )  # fmt: skip
     parser.add_argument("--attach", metavar="NAME", help="follow a training job that was started before")

@@ -165,8 +165,8 @@ def command_line() -> options.Parser:
     what.add_argument("--attach", metavar="NAME", help="follow a transform job that was started before")
     parser.add_argument("--data", metavar="DIR|URI", help="the photographs, or a manifest of them")
     parser.add_argument("--name", help="of the job (default: kennel-batch-DATE-TIME-XXXX)")
-    parser.add_setting("--instance-type", "instance-type", "ml.m5.xlarge", "machine of the job")
-    parser.add_argument("--instances", type=int, default=1, help="that share the photographs (default: 1)")
+    parser.add_setting("--instance-type", "instance-type", "ml.m5.xlarge", "machine of a job")
+    parser.add_argument("--instances", type=int, default=1, help="machines that share the photographs (default: 1)")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="the table (default: runs/NAME/answers.csv)")
     options.add_run(parser)
     return parser
