@@ -1,6 +1,6 @@
 """Takes a picture of every page that the project makes, on a desktop and a phone, light and dark.
 
-    make screenshots            (needs chromium or google-chrome; takes some five minutes on two cores)
+    make screenshots            (needs chromium or google-chrome; takes some minutes on two cores)
 
 The pages are made by the scripts themselves, on a local SageMaker, of generated photographs; nothing is mocked. The
 pictures come to build/screenshots, with index.html, which shows them all and tells of each page what can be measured:
@@ -14,6 +14,7 @@ import html
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -28,7 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "build" / "screenshots"
 SITE = ROOT / "build" / "site"
 PATIENCE_MS = 120_000
-WIDTHS = {"desktop": (1280, 800), "phone": (390, 844)}
+SCREENS = {"desktop": (1280, 800), "phone": (390, 844)}
 SCHEMES = ("light", "dark")
 SMALL = ("--weights", "none", "--freeze-backbone", "false", "--image-size", "64")
 # Text nodes whose colour is too close to what lies behind them; pictures and gradients are not looked through.
@@ -84,12 +85,16 @@ class Camera:
     def take(self, *shots: Shot) -> None:
         """Each on every screen, in both colour schemes."""
         for shot in shots:
-            for screen, (width, height) in WIDTHS.items():
+            for screen in SCREENS:
                 for scheme in SCHEMES:
-                    self._take(shot, f"{shot.name}.{screen}.{scheme}.png", width, height, scheme)
+                    self._take(shot, f"{shot.name}.{screen}.{scheme}.png", screen, scheme)
 
-    def _take(self, shot: Shot, file: str, width: int, height: int, scheme: Any) -> None:
-        page = self.browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+    def _take(self, shot: Shot, file: str, screen: str, scheme: Any) -> None:
+        width, height = SCREENS[screen]
+        is_phone = screen == "phone"
+        page = self.browser.new_page(
+            viewport={"width": width, "height": height}, color_scheme=scheme, is_mobile=is_phone, has_touch=is_phone
+        )
         page.set_default_timeout(PATIENCE_MS)
         faults = self.faults.setdefault(file, [])
         page.on("pageerror", lambda error: faults.append(f"script: {error}"))
@@ -147,6 +152,7 @@ class Kitchen:
 
 def main() -> None:
     """Makes the pages in the order in which a person meets them."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # the server ends in any case
     shutil.rmtree(OUT, ignore_errors=True)
     kitchen = Kitchen(OUT / "work")
     kitchen.folder.mkdir(parents=True)
@@ -164,6 +170,7 @@ def main() -> None:
         finally:
             kitchen.run("clean", "--local", "--all", "--yes")
             kitchen.run("clean", "--local", "--stop-server")
+            shutil.rmtree(kitchen.folder)
         browser.close()
     (OUT / "index.html").write_text(sheet(camera.faults), encoding="utf-8")
     print(f"{len(camera.faults)} pictures, {sum(map(bool, camera.faults.values()))} with faults: {OUT / 'index.html'}")
@@ -181,20 +188,20 @@ def jobs(camera: Camera, kitchen: Kitchen) -> None:
     data = ("--local", "--data", made["data"])
     # The worst of these diverge: a trial that fails is to be seen too.
     kitchen.run("tune", *data, *SMALL, "--name", "search", "--trials", "8", "--parallel", "2", "--strategy", "random",
-                "--seed", "1", "--optimizer", "sgd", "--range", "learning-rate=0.001:10:log", "--range", "epochs=2:4",
+                "--seed", "1", "--optimizer", "sgd", "--range", "learning-rate=0.001:10:log", "--range", "epochs=2:3",
                 "--range", "weight-decay=0.001:1:log", "--range", "batch-size=16,32")  # fmt: skip
     camera.take(Shot("tuning", (kitchen.folder / "runs" / "search" / "tuning.html").as_uri()))
     trainings = {
-        "good": ("--learning-rate", "0.001", "--epochs", "8"),
-        "poor": ("--learning-rate", "0.3", "--optimizer", "sgd", "--epochs", "3", "--workers", "0"),
+        "good": ("--learning-rate", "0.001", "--epochs", "8", "--batch-size", "16"),
+        "poor": ("--learning-rate", "10", "--optimizer", "sgd", "--epochs", "2", "--batch-size", "64"),
     }
     for name, options in trainings.items():
-        kitchen.run("train", *data, *SMALL, "--name", name, "--seed", "1", "--batch-size", "16", *options)
+        kitchen.run("train", *data, *SMALL, "--name", name, "--seed", "1", *options)
         camera.take(Shot(f"report-{name}", report(kitchen, name).as_uri()))
     compared = kitchen.run("report", "--local", "--compare", "good", "poor")
     camera.take(Shot("compare", (kitchen.folder / compared["page"]).as_uri()))
     kitchen.run("train", *data, *SMALL, "--name", "failed", "--optimizer", "sgd", "--learning-rate", "10",
-                "--weight-decay", "1", "--epochs", "2", fails=True)  # fmt: skip
+                "--weight-decay", "1", "--batch-size", "16", "--epochs", "1", fails=True)  # fmt: skip
     camera.take(Shot("report-failed", report(kitchen, "failed").as_uri()))
 
 
