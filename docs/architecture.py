@@ -58,7 +58,6 @@ LARGE = {
     "local_sagemaker/tuning_run.py": "the states of one resource",
     "local_sagemaker/validation.py": "the members of a request against botocore's models",
     "orchestrate/clean.py": "one list of what there is, and its removal",
-    "orchestrate/pipeline.py": "the steps in their order",
     "orchestrate/prepare.py": "checks, splits and writes in one pass over the photographs",
     "orchestrate/session.py": "the one place that knows where the API is: credentials, storage, the server",
     "orchestrate/transform.py": "manifest, job and table of one script",

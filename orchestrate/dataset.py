@@ -215,12 +215,6 @@ def to_json(summary: dict[str, SplitSummary]) -> dict[str, Any]:
     return {name: asdict(s) for name, s in summary.items()}
 
 
-def summary_of(told: dict[str, Any]) -> SplitSummary:
-    """Of manifest.json, one split's."""
-    pairs = {name: tuple(told[name]) for name in ("smallest", "median", "largest")}
-    return SplitSummary(**(told | pairs))
-
-
 def _summary(classes: dict[str, list[Path]]) -> SplitSummary:
     from PIL import Image
 

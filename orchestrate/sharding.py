@@ -16,6 +16,8 @@ from orchestrate import dataset, side_by_side, storage
 from orchestrate.errors import InputError
 
 SHARD_BYTES = 150_000_000
+# Of a split's summary, which JSON tells as lists.
+_SIZES = ("smallest", "median", "largest")
 
 
 def write(files: Mapping[str, Path], classes: Sequence[str], folder: Path) -> None:
@@ -75,7 +77,10 @@ def told(manifest: Path) -> tuple[dict[str, dataset.SplitSummary], str]:
     """What `prepare` told of the splits, and the fingerprint. Raises InputError: it did not make this data set."""
     try:
         document = json.loads(manifest.read_text("utf-8"))
-        splits = {name: dataset.summary_of(values) for name, values in document["splits"].items()}
+        splits = {
+            name: dataset.SplitSummary(**(values | {size: tuple(values[size]) for size in _SIZES}))
+            for name, values in document["splits"].items()
+        }
         return splits, str(document["fingerprint"])
     except (OSError, KeyError, TypeError, ValueError):
         raise InputError(
