@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -75,16 +76,27 @@ def main() -> None:
                       if any(text.lower() in s.name.lower() for text in args.only)]  # fmt: skip
             rows = [_measure(s, folder / f"{model}-{n}", photographs, args.seconds) for n, s in enumerate(chosen)]
             ours = servers.kennel(artifact)
-            agreement = _agreement(artifact, ours, folder / f"{model}-agreement", data)
+            agreement = _agreement(artifact, model, ours, folder / f"{model}-agreement", data)
             parts.append(_page(model, rows, bare, agreement))
             print(parts[-1], flush=True)
         text = (
-            f"# Serving\n\nWritten by `python benchmarks/serving.py`. {conditions.sentence('torch', 'openvino')}\n\n"
+            f"# Serving\n\n`{_command(parser, args)}`. {conditions.sentence('torch', 'openvino')}\n\n"
             f"A closed loop of {args.seconds:g} s each, {len(photographs)} photographs in turn, the clients on this "
             f"machine; n: requests. Peers: {_versions(peers)}.\n\n"
         )
         text += "\n".join(parts)
         conditions.publish(text, args.out)
+
+
+def _command(parser: argparse.ArgumentParser, args: argparse.Namespace) -> str:
+    """What measures the same again; where the peers' environment lies and the page goes is this machine's affair."""
+    words = ["python", "benchmarks/serving.py"]
+    for flag, value in (("models", args.models), ("only", args.only), ("seconds", [args.seconds]),
+                        ("image-size", [args.image_size])):  # fmt: skip
+        default = parser.get_default(flag.replace("-", "_"))
+        if value not in (default, [default]):
+            words += [f"--{flag}", *(f"{one:g}" if isinstance(one, float) else str(one) for one in value)]
+    return shlex.join(words)
 
 
 def _measure(server: Server, directory: Path, photographs: Sequence[bytes], seconds: float) -> Row:
@@ -181,7 +193,7 @@ def _bare(artifact: Path) -> dict[str, object]:
     return told
 
 
-def _agreement(artifact: Path, server: Server, directory: Path, data: Path) -> str:
+def _agreement(artifact: Path, model: str, server: Server, directory: Path, data: Path) -> str:
     """The served labels of all of `test` beside what the trainer measured there."""
     photographs = _photographs(data / "test")
     right = 0
@@ -192,13 +204,20 @@ def _agreement(artifact: Path, server: Server, directory: Path, data: Path) -> s
             with urllib.request.urlopen(request, timeout=60) as answer:
                 right += json.loads(answer.read())["predictions"][0]["label"] == path.parent.name
     metrics = json.loads((artifact / "model.json").read_text())["metrics"]
-    return (f"Accuracy on the {len(photographs)} photographs of test: {right / len(photographs):.4f} served, "
-            f"{metrics['test:accuracy']:.4f} in the trainer's evaluation.")  # fmt: skip
+    weights = _weights(model)
+    return (f"First weights: {weights.name if weights else 'random'}. Accuracy on the {len(photographs)} photographs "
+            f"of test: {right / len(photographs):.4f} served, {metrics['test:accuracy']:.4f} in the trainer's "
+            f"evaluation.")  # fmt: skip
+
+
+def _weights(model: str) -> Path | None:
+    """Pretrained ones, where they are at hand."""
+    return next(iter(sorted((SHARED / "weights").glob(f"{model}-*.pth"))), None)
 
 
 def _trained(base: Path, data: Path, model: str, image_size: int) -> Path:
     """The artifact of a short training, by the container's own entry point, in `base`/model."""
-    weights = sorted((SHARED / "weights").glob(f"{model}-*.pth"))
+    weights = _weights(model)
     given = {"model": model, "image-size": str(image_size), "epochs": "5", "learning-rate": "0.01",
              "weights": "pretrained" if weights else "none"}  # fmt: skip
     config = base / "input" / "config"
@@ -206,7 +225,7 @@ def _trained(base: Path, data: Path, model: str, image_size: int) -> Path:
     (config / "hyperparameters.json").write_text(json.dumps(given))
     channels = {"train": data / "train", "valid": data / "valid", "test": data / "test"}
     if weights:
-        channels["weights"] = weights[0].parent
+        channels["weights"] = weights.parent
     (config / "inputdataconfig.json").write_text(json.dumps({name: {"TrainingInputMode": "File"} for name in channels}))
     (config / "resourceconfig.json").write_text(json.dumps({"current_host": "algo-1", "hosts": ["algo-1"]}))
     (base / "input" / "data").mkdir()
