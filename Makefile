@@ -41,7 +41,8 @@ docs: venv  ## write from the code the pages that come from it: hyperparameters,
 	@$(BIN)/python docs/architecture.py
 
 site: venv  ## the documentation as a site, in build/site
-	@rm -rf build/pages && mkdir -p build/pages/benchmarks
+	@rm -rf build/pages && mkdir -p build/pages/benchmarks build/pages/examples
+	@cp examples/train_and_deploy.ipynb build/pages/examples/
 	@cp -r README.md CONTRIBUTING.md CHANGELOG.md docs build/pages/ && cp -r benchmarks/results build/pages/benchmarks/ && rm build/pages/docs/*.py
 	@$(BIN)/zensical build --strict -f mkdocs.yml
 

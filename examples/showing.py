@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,9 @@ from PIL import Image as Pictures
 
 from orchestrate.console import Console
 from orchestrate.errors import InputError, JobFailed, RuleFired
+
+# optuna imports tqdm, which asks a notebook for widgets that nothing here shows.
+warnings.filterwarnings("ignore", "IProgress not found")
 
 
 class NotebookConsole(Console):
