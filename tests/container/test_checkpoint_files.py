@@ -50,7 +50,7 @@ def test_one_is_due_every_so_many_steps_or_minutes(tmp_path: Path, monkeypatch: 
     now += 120
     assert minutes.checkpoints.due(2)
     parts = Kept(tmp_path, minutes=0.01).checkpoints
-    now += 0.6
+    now += 0.7
     assert parts.due(1)
 
 
