@@ -1,7 +1,9 @@
 """Which faults in the modules that own a contract no test notices: mutmut makes small ones, the modules' tests run.
 
-    python benchmarks/mutation.py                 # all, about half an hour; writes benchmarks/results/mutation.md
-    python benchmarks/mutation.py images payload  # these; prints only
+    python benchmarks/mutation.py                 # all, about half an hour
+    python benchmarks/mutation.py images payload  # these
+
+Writes benchmarks/results/mutation.md from the last result of each module, once all have one in build/mutation.
 
 Ends with 1 where a mutant survives that benchmarks/mutation_accepted.py gives no reason for.
 
@@ -19,7 +21,7 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -64,11 +66,10 @@ SUBJECTS = {
 
 @dataclass(frozen=True)
 class Survivor:
-    """A mutant that no test noticed, with the reason, if known. `where`: the function and the line that it makes."""
+    """A mutant that no test noticed. `where`: the function and the line that it makes."""
 
     where: str
     diff: str
-    reason: str | None
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,10 @@ class Result:
 
     @property
     def unexplained(self) -> list[Survivor]:
-        return [survivor for survivor in self.survivors if survivor.reason is None]
+        return [survivor for survivor in self.survivors if self.reason(survivor) is None]
+
+    def reason(self, survivor: Survivor) -> str | None:
+        return ACCEPTED.get(self.module, {}).get(survivor.where)
 
 
 def place(name: str, diff: str) -> str:
@@ -159,11 +163,19 @@ def mutate(module: str) -> Result:
     for name, _, status in left:
         if status != "timeout":
             diff = mutmut("show", name)
-            where = place(name, diff)
-            survivors.append(Survivor(where, diff, ACCEPTED.get(module, {}).get(where)))
-    return Result(
-        module, counts["total"], counts["killed"], counts["timeout"], tuple(survivors), time.monotonic() - started
-    )
+            survivors.append(Survivor(place(name, diff), diff))
+    seconds = time.monotonic() - started
+    return Result(module, counts["total"], counts["killed"], counts["timeout"], tuple(survivors), seconds)
+
+
+def last(module: str) -> Result | None:
+    """What the module's last run left."""
+    path = BUILD / f"{module}.json"
+    if not path.exists():
+        return None
+    values = json.loads(path.read_text())
+    survivors = tuple(Survivor(**one) for one in values.pop("survivors"))
+    return Result(**values, survivors=survivors)
 
 
 def page(results: list[Result]) -> str:
@@ -188,7 +200,7 @@ def page(results: list[Result]) -> str:
             parts.append(f"## `{one.module}`: what survives, and why that is right\n")
             by_reason: dict[str, list[str]] = {}
             for survivor in one.survivors:
-                by_reason.setdefault(survivor.reason or "No reason is known.", []).append(survivor.where)
+                by_reason.setdefault(one.reason(survivor) or "No reason is known.", []).append(survivor.where)
             for reason, lines in by_reason.items():
                 parts.append(f"{reason}\n\n```python\n" + "\n".join(dict.fromkeys(lines)) + "\n```\n")
     return "\n".join(parts)
@@ -203,6 +215,7 @@ def main() -> int:
     results = []
     for module in chosen or SUBJECTS:
         results.append(result := mutate(module))
+        (BUILD / f"{module}.json").write_text(json.dumps(asdict(result)))
         print(
             f"{module}: {result.mutants} mutants, {result.killed} killed, {result.timed_out} timed out, "
             f"{len(result.survivors)} survived, {len(result.unexplained)} of them without a reason; "
@@ -211,8 +224,9 @@ def main() -> int:
         )
         for survivor in result.unexplained:
             print(survivor.diff, flush=True)
-    if not chosen:
-        PAGE.write_text(page(results), encoding="utf-8")
+    every = [result for module in SUBJECTS if (result := last(module))]
+    if len(every) == len(SUBJECTS):
+        PAGE.write_text(page(every), encoding="utf-8")
     return int(any(result.unexplained for result in results))
 
 

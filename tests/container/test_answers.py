@@ -50,6 +50,13 @@ def test_the_best_labels_come_first() -> None:
     assert '"label": "Chien, nu é", "probability": 0.65}' in str(answered(False).body)
 
 
+def test_labels_that_are_as_probable_as_each_other_keep_the_order_of_the_classes() -> None:
+    rules = payload.Rules(images.Preprocessing.for_size(32), tuple(f"breed {number:02}" for number in range(60)))
+    request = payload.Request(np.zeros((1, 32, 32, 3), np.uint8), Options(), False, "application/json")
+    body = json.loads(answers.answer(request, np.full((1, 60), 1 / 60, np.float32), rules, Reasons()).body)
+    assert body == {"predictions": [{"label": f"breed {number:02}", "probability": 0.016667} for number in range(5)]}
+
+
 def test_labels_below_the_threshold_are_left_out() -> None:
     labels = [[p["label"] for p in row] for row in json.loads(answered(threshold=0.25).body)["predictions"]]
     assert labels == [["Chien, nu é", "c"], ["a"]]
@@ -71,6 +78,7 @@ def test_the_plain_list_of_all_probabilities() -> None:
 
 def test_csv() -> None:
     body = answered(answer_type="text/csv", top_k=2).body
+    assert str(body).count("\n") == 2 and "\r" not in str(body)
     assert list(csv.reader(io.StringIO(str(body)))) == [
         ["Chien, nu é", "0.65", "c", "0.25"], ["a", "0.7", "Chien, nu é", "0.2"]
     ]  # fmt: skip

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from classifier import network
+from classifier import artifact, network
 from classifier.config import MODELS
 from classifier.errors import InputError
+from classifier.preprocessing import Preprocessing
 
 
 def saved(state: dict[str, torch.Tensor], directory: Path, model: str) -> Path:
@@ -50,6 +51,18 @@ def test_weights_that_cannot_be_used(tmp_path: Path) -> None:
     text.write_bytes(b"hello")
     with pytest.raises(InputError, match="are no state_dict of a torchvision ResNet"):
         network.load_pretrained(network.build("resnet50", 2), network.find_pretrained("resnet50", [tmp_path]))
+
+
+def test_an_artifact_becomes_a_network_that_predicts(tmp_path: Path) -> None:
+    trained = network.build("resnet18", 3)
+    artifact.write(
+        tmp_path, model="resnet18", classes=["a", "b", "c"], preprocessing=Preprocessing(36, 32), metrics={},
+        provenance={}, state=trained.state_dict(),
+    )  # fmt: skip
+    net = network.load(artifact.read(tmp_path))
+    assert not net.training
+    pictures = torch.rand(1, 3, 32, 32)
+    assert torch.equal(net(pictures), trained.eval()(pictures))
 
 
 def test_the_real_weights_load(resnet18_weights: Path) -> None:
