@@ -16,8 +16,9 @@ from orchestrate.session import Session
 MEMORIES_MB = (1024, 2048, 3072, 4096, 5120, 6144)
 MOST_CONCURRENCY = 200
 # What an instance is to have when --scale-target is not given: requests a minute; of an asynchronous endpoint those
-# that wait, as in https://docs.aws.amazon.com/sagemaker/latest/dg/async-inference-autoscale.html.
-A_MINUTE, IN_LINE = 1000.0, 5.0
+# that wait, as in https://docs.aws.amazon.com/sagemaker/latest/dg/async-inference-autoscale.html. 400 is half of what
+# the slowest model does on an ml.m5.large in float32 (docs/17-scale.md): nobody's endpoint is full before the alarm.
+A_MINUTE, IN_LINE = 400.0, 5.0
 ROLLOUTS = ("all-at-once", "canary", "linear", "rolling")
 
 

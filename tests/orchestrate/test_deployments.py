@@ -246,7 +246,7 @@ def test_an_endpoint_that_changes_stays_what_it_is(
 @pytest.mark.parametrize(
     ("line", "target", "wakes_late"),
     [
-        ("--scale 1:2", 1000.0, False),
+        ("--scale 1:2", 400.0, False),
         ("--async --scale 0:2", 5.0, True),
         ("--async --scale 0:2 --scale-target 0.5", 0.5, False),
     ],
