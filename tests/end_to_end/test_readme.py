@@ -37,8 +37,11 @@ PER_CLASS = 8
 SEARCH = " --trials 1 --range epochs=1:2 --image-size 32"
 # Script -> what makes it small.
 SMALL = {
-    "tune": SEARCH, "train": " --image-size 32", "pipeline": f"{SEARCH} --cache-features off --debug false", "clean": " --yes",
-}  # fmt: skip
+    "tune": SEARCH,
+    "train": " --image-size 32",
+    "pipeline": f"{SEARCH} --cache-features off --debug false",
+    "clean": " --yes",
+}
 # Script -> the yes of a person at a terminal.
 YES = dict.fromkeys(("tune", "train", "deploy", "clean"), " --yes")
 
