@@ -117,7 +117,7 @@ def _random_box(width: int, height: int, rng: random.Random) -> Box:
         area = width * height * rng.uniform(0.35, 1.0)
         ratio = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
         w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
-        if 0 < w <= width and 0 < h <= height:
+        if w <= width and h <= height:
             return rng.randint(0, width - w), rng.randint(0, height - h), w, h
     side = min(width, height)
     return (width - side) // 2, (height - side) // 2, side, side
