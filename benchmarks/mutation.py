@@ -5,7 +5,8 @@
 
 Writes benchmarks/results/mutation.md from the last result of each module, once all have one in build/mutation.
 
-Ends with 1 where a mutant survives that benchmarks/mutation_accepted.py gives no reason for.
+Ends with 1 where a mutant survives that benchmarks/mutation_accepted.json gives no reason for: there
+stand, by module and reason, the function and the line of each mutant that may.
 
 mutmut takes a module's name from its path, and wants its settings and its copies in the working directory: so each
 module is mutated in a folder of its own below build/mutation, where `classifier` lies at the top.
@@ -28,9 +29,11 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT)]
 
 from benchmarks import conditions  # noqa: E402
-from benchmarks.mutation_accepted import ACCEPTED  # noqa: E402
 
 BUILD = ROOT / "build" / "mutation"
+ACCEPTED: dict[str, dict[str, list[str]]] = json.loads(
+    (ROOT / "benchmarks" / "mutation_accepted.json").read_text("utf-8")
+)
 PAGE = conditions.RESULTS / "mutation.md"
 # What tests read beside the packages.
 ALONGSIDE = ("pyproject.toml", "docs/hyperparameters.md", "benchmarks/__init__.py", "benchmarks/mutations.py")
@@ -88,7 +91,8 @@ class Result:
         return [survivor for survivor in self.survivors if self.reason(survivor) is None]
 
     def reason(self, survivor: Survivor) -> str | None:
-        return ACCEPTED.get(self.module, {}).get(survivor.where)
+        reasons = ACCEPTED.get(self.module, {}).items()
+        return next((reason for reason, places in reasons if survivor.where in places), None)
 
 
 def place(name: str, diff: str) -> str:

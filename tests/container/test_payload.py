@@ -250,6 +250,7 @@ def test_options_that_mean_nothing(attributes: str, words: str) -> None:
 def test_options_in_json_go_before_those_of_the_header() -> None:
     body = encoded(image=text(BODY), top_k=1, explain="top")
     assert "other options" in refused(body, JSON)[1]
+    assert payload.parse(encoded(image=text(BODY), explain=CLASSES[1]), JSON, RULES).options.explain == CLASSES[1]
     headers = JSON | {ATTRIBUTES: "top_k=3, threshold=0.5"}
     assert payload.parse(encoded(image=text(BODY), top_k=1), headers, RULES).options == Options(1, 0.5)
 
