@@ -1,6 +1,7 @@
 """Takes a picture of every page that the project makes, on a desktop and a phone, light and dark.
 
-    make screenshots            (needs chromium or google-chrome; takes some minutes on two cores)
+    make screenshots                              (needs chromium or google-chrome; takes some minutes on two cores)
+    python docs/screenshots.py --publish          (after `make site`; also cuts those that the documentation shows)
 
 The pages are made by the scripts themselves, on a local SageMaker, of generated photographs; nothing is mocked. The
 pictures come to build/screenshots, with index.html, which shows them all and tells of each page what can be measured:
@@ -23,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,6 +34,13 @@ PATIENCE_MS = 120_000
 SCREENS = {"desktop": (1280, 800), "phone": (390, 844)}
 SCHEMES = ("light", "dark")
 SMALL = ("--weights", "none", "--freeze-backbone", "false", "--image-size", "64")
+# What docs/ shows: picture -> (which of these, how much of it from the top).
+SHOWN = {
+    "tuning": ("tuning.desktop.light", 1060),
+    "report": ("report-good.desktop.light", 960),
+    "try": ("try-answered.desktop.light", 830),
+    "console": ("console-training-job.desktop.light", 1700),
+}
 # Text nodes whose colour is too close to what lies behind them; pictures and gradients are not looked through.
 FAINT = """() => {
   const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
@@ -172,8 +181,18 @@ def main() -> None:
             kitchen.run("clean", "--local", "--stop-server")
             shutil.rmtree(kitchen.folder)
         browser.close()
+    if "--publish" in sys.argv:
+        publish()
     (OUT / "index.html").write_text(sheet(camera.faults), encoding="utf-8")
     print(f"{len(camera.faults)} pictures, {sum(map(bool, camera.faults.values()))} with faults: {OUT / 'index.html'}")
+
+
+def publish() -> None:
+    """The pictures that docs/ shows."""
+    for name, (file, height) in SHOWN.items():
+        with Image.open(OUT / f"{file}.png") as picture:
+            shown = picture.convert("RGB").crop((0, 0, picture.width, min(height, picture.height)))
+        shown.save(ROOT / "docs" / "pictures" / f"{name}.webp", quality=80, method=6)
 
 
 def documentation(camera: Camera) -> None:
@@ -251,7 +270,11 @@ def console(camera: Camera, kitchen: Kitchen) -> None:
     url = kitchen.service()
 
     def page(name: str, path: str, text: str) -> Shot:
-        return Shot(f"console-{name}", f"{url}/#/{path}", lambda page: page.get_by_text(text).first.wait_for())
+        return Shot(
+            f"console-{name}",
+            f"{url}/#/{path}",
+            lambda page: page.get_by_text(text).locator("visible=true").first.wait_for(),
+        )
 
     camera.take(
         page("front", "", "search"), page("tuning-job", "tuning-jobs/search", "Trials"),
