@@ -228,7 +228,7 @@ def main() -> int:
         )
         for survivor in result.unexplained:
             print(survivor.diff, flush=True)
-    every = [result for module in SUBJECTS if (result := last(module))]
+    every = [found for module in SUBJECTS if (found := last(module))]
     if len(every) == len(SUBJECTS):
         PAGE.write_text(page(every), encoding="utf-8")
     return int(any(result.unexplained for result in results))

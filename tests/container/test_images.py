@@ -5,6 +5,7 @@ import random
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from PIL import Image
@@ -171,9 +172,12 @@ def test_several_views_are_those_of_each_generator() -> None:
 def test_views_are_cut_of_a_photograph_that_is_half_as_large_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that their smallest parts are hardly enlarged, and large photographs are not decoded in full."""
     asked: list[int] = []
-    monkeypatch.setattr(
-        images, "decode", lambda data, shorter_side: (asked.append(shorter_side), decode(data, 1000))[1]
-    )
+
+    def large(data: bytes, shorter_side: int) -> npt.NDArray[np.uint8]:
+        asked.append(shorter_side)
+        return decode(data, 1000)
+
+    monkeypatch.setattr(images, "decode", large)
     for resize in (48, 49):
         load_views(encoded(quarters()), Preprocessing(resize, 40), [random.Random(0)])
     assert asked == [72, 74]

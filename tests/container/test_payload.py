@@ -343,7 +343,7 @@ def test_as_many_bytes_as_are_allowed() -> None:
 
 def test_an_array_of_the_second_version() -> None:
     stream = io.BytesIO()
-    np.lib.format.write_array(stream, decoded(OTHER), version=(2, 0))
+    np.lib.format.write_array(stream, decoded(OTHER), version=(2, 0))  # type: ignore[no-untyped-call]  # numpy has none
     pixels = payload.parse(stream.getvalue(), NPY, RULES).pixels
     np.testing.assert_array_equal(pixels, payload.parse(array(decoded(OTHER)), NPY, RULES).pixels)
 
