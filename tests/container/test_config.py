@@ -14,7 +14,7 @@ from conftest import ROOT
 
 
 def test_what_sagemaker_carries_comes_back_unchanged() -> None:
-    config = Config(learning_rate=1e-5, augment=True, model="resnet50", seed=3)
+    config = Config(learning_rate=1e-5, augment=True, model="resnet50", seed=3, rules="Overfit:off")
     assert Config.parse(config.to_hyperparameters()) == config
     carried = config.to_hyperparameters()
     assert (carried["augment"], carried["debug"], carried["seed"]) == ("true", "false", "3")
