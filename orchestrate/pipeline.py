@@ -116,7 +116,7 @@ def show(outcome: Outcome, out: console.Console) -> None:
     """The summary."""
     assert outcome.trained and outcome.tuned
     out.headline("Summary")
-    out.say(" ".join(f"{name}={value:.4f}" for name, value in train.measured(outcome.trained).items()))
+    out.say(train.told(outcome.trained))
     out.say(f"best of {len(outcome.tuned.trials)} trials: {options.told(outcome.tuned.best.hyperparameters)}")
     out.say(f"report:   {outcome.trained.results.report or 'none (--debug false)'}")
     out.say(f"artifact: {outcome.trained.training.artifact}")

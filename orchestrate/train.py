@@ -120,7 +120,7 @@ def following(session: Session, out: console.Console, name: str) -> AbstractCont
 def show(trained: Trained, out: console.Console) -> None:
     """The metrics, and where everything is."""
     out.say()
-    out.say(" ".join(f"{name}={value:.4f}" for name, value in measured(trained).items()))
+    out.say(told(trained))
     out.say(f"seconds:  {trained.training.seconds}")
     out.say(f"report:   {trained.results.report or 'none (the job ran with --debug false)'}")
     out.say(f"artifact: {trained.training.artifact}")
@@ -129,6 +129,11 @@ def show(trained: Trained, out: console.Console) -> None:
 def measured(trained: Trained) -> dict[str, float]:
     """The metrics that the artifact carries; of a container that writes none, those of the log."""
     return dict(trained.results.model.get("metrics") or trained.training.metrics)
+
+
+def told(trained: Trained) -> str:
+    """The metrics in one line; those of a training that diverged in powers of ten."""
+    return " ".join(f"{name}={value:{'.4f' if value < 1e4 else '.3g'}}" for name, value in measured(trained).items())
 
 
 def document(trained: Trained) -> dict[str, Any]:
