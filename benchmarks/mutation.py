@@ -195,8 +195,8 @@ def page(results: list[Result]) -> str:
         "# Mutation: which faults the tests notice\n",
         f"{conditions.sentence('mutmut', 'pytest')}\n`make mutation`, one core.\n",
         "mutmut changes one thing at a time in a function (a comparison, a number, an argument, a text) and runs the "
-        "tests that own the module. A mutant that times out is noticed too: its loop does not end. Tables and "
-        "constants at the top of a module, decorated functions and f-strings are not changed.\n",
+        "tests that own the module. A mutant that times out is noticed too: a loop does not end, or the tests do not "
+        "even load. Tables and constants at the top of a module, decorated functions and f-strings are not changed.\n",
         conditions.table(head, rows),
     ]
     for one in results:
