@@ -180,7 +180,7 @@ def try_on_the_page(folder: Path, environment: dict[str, str], browser: Browser,
             page.locator("li").first.wait_for()
             shown = [text.split("\n")[0] for text in page.locator("li").all_inner_texts()]
             assert sorted(shown) == sorted(CLASSES)
-            page.get_by_role("button", name="Where?").click()
+            page.get_by_role("button", name="Where in the photograph?").click()
             page.wait_for_selector("button[aria-pressed=true]")
             picture = page.locator("figure img")
             assert page.evaluate("i => i.decode().then(() => i.naturalWidth)", picture.element_handle()) > 0
