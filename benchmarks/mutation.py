@@ -206,7 +206,7 @@ def page(results: list[Result]) -> str:
             for survivor in one.survivors:
                 by_reason.setdefault(one.reason(survivor) or "No reason is known.", []).append(survivor.where)
             for reason, lines in by_reason.items():
-                parts.append(f"{reason}\n\n```python\n" + "\n".join(dict.fromkeys(lines)) + "\n```\n")
+                parts.append(f"{reason}\n\n```text\n" + "\n".join(dict.fromkeys(lines)) + "\n```\n")
     return "\n".join(parts)
 
 
