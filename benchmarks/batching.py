@@ -33,7 +33,16 @@ def main() -> int:
     parser.add_argument("--engine", default="", help="KENNEL_ENGINE; the fastest unless given")
     arguments = parser.parse_args()
     cpus = psutil.cpu_count() or 1
-    choices = [(cpus, 1), (cpus, 8), (2 * cpus, 1), (2 * cpus, 4), (2 * cpus, 8), (4 * cpus, 8), (4 * cpus, 16)]
+    choices = [
+        (cpus, 1),
+        (cpus, 4),
+        (2 * cpus, 4),
+        (2 * cpus, 8),
+        (4 * cpus, 1),
+        (4 * cpus, 4),
+        (4 * cpus, 8),
+        (8 * cpus, 4),
+    ]
     rows = []
     for workers, largest in choices:
         with tempfile.TemporaryDirectory() as directory:

@@ -109,7 +109,7 @@ def main() -> int:
     text = (
         f"# What faults cost\n\n`python benchmarks/faults.py`. "
         f"{conditions.sentence('multi-model-server', 'openvino')}\n\n"
-        f"An untrained ResNet-18 at 224 pixels, two workers a CPU, 16 clients in a closed loop, half of them on "
+        f"An untrained ResNet-18 at 224 pixels, four workers a CPU, 16 clients in a closed loop, half of them on "
         f"connections that they keep. Lost is what was sent on an open connection and got no 200.\n\n{table}"
     )
     conditions.publish(text, conditions.RESULTS / "faults.md")
@@ -124,14 +124,14 @@ def started(root: Path) -> Server:
 
 def pick(server: Server, name: str) -> psutil.Process:
     """A process of the server by its part: java, starter (of workers), worker, predictor."""
-    everyone = server.descendants()
+    everyone = [p for p in server.descendants() if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
     java = next(p for p in everyone if p.name() == "java")
     starter = next(p for p in everyone if p.ppid() == java.pid)
     found = {
         "java": [java],
         "starter": [starter],
         "worker": [p for p in everyone if p.ppid() == starter.pid],
-        "predictor": [p for p in everyone if "classifier.predictor_process" in " ".join(p.cmdline())],
+        "predictor": [p for p in everyone if p.ppid() != starter.pid and "predictor_process" in " ".join(p.cmdline())],
     }
     return found[name][-1]
 

@@ -22,7 +22,7 @@ def main() -> int:
         prog="serve",
         description="Serves the model in $SAGEMAKER_BASE_DIR/model (default /opt/ml/model) over HTTP until SIGTERM.",
         epilog="Environment variables: SAGEMAKER_BIND_TO_PORT (default 8080), SAGEMAKER_BIND_TO_ADDRESS (0.0.0.0), "
-        "SAGEMAKER_MODEL_SERVER_WORKERS (two a CPU), SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS (60), "
+        "SAGEMAKER_MODEL_SERVER_WORKERS (four a CPU), SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS (60), "
         "SAGEMAKER_STARTUP_TIMEOUT (600), SAGEMAKER_MAX_PAYLOAD_IN_MB (6), SAGEMAKER_MODEL_SERVER_VMARGS, "
         "KENNEL_ENGINE (int8, bf16, fp32 or torch; the fastest), "
         "SAGEMAKER_MULTI_MODEL (true: models come by request), SAGEMAKER_CONTAINER_LOG_LEVEL (10: every request).",

@@ -80,7 +80,7 @@ def read() -> Settings:
 
 def decoders(cpus: int, gpus: int) -> int:
     """Workers that decode: enough that requests wait for the predictor, which makes batches of them."""
-    return 2 * cpus if not gpus else max(2 * cpus, 8 * gpus)
+    return 4 * cpus if not gpus else max(2 * cpus, 8 * gpus)
 
 
 def check_port(address: str, port: int) -> None:
