@@ -35,13 +35,12 @@ def main() -> int:
     cpus = psutil.cpu_count() or 1
     choices = [
         (cpus, 1),
-        (cpus, 4),
         (2 * cpus, 4),
-        (2 * cpus, 8),
         (4 * cpus, 1),
         (4 * cpus, 4),
-        (4 * cpus, 8),
         (8 * cpus, 4),
+        (8 * cpus, 8),
+        (16 * cpus, 16),
     ]
     rows = []
     for workers, largest in choices:

@@ -22,7 +22,7 @@ def main() -> int:
         prog="serve",
         description="Serves the model in $SAGEMAKER_BASE_DIR/model (default /opt/ml/model) over HTTP until SIGTERM.",
         epilog="Environment variables: SAGEMAKER_BIND_TO_PORT (default 8080), SAGEMAKER_BIND_TO_ADDRESS (0.0.0.0), "
-        "SAGEMAKER_MODEL_SERVER_WORKERS (four a CPU), SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS (60), "
+        "SAGEMAKER_MODEL_SERVER_WORKERS (eight a CPU), SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS (60), "
         "SAGEMAKER_STARTUP_TIMEOUT (600), SAGEMAKER_MAX_PAYLOAD_IN_MB (6), SAGEMAKER_MODEL_SERVER_VMARGS, "
         "KENNEL_ENGINE (int8, bf16, fp32 or torch; the fastest), "
         "SAGEMAKER_MULTI_MODEL (true: models come by request), SAGEMAKER_CONTAINER_LOG_LEVEL (10: every request).",
@@ -36,7 +36,7 @@ def main() -> int:
 
     from classifier import artifact, events
     from classifier.errors import InputError
-    from serving import settings, supervision
+    from serving import memory, settings, supervision
 
     served: dict[str, Any] = {"multi_model": True}
     started = False
@@ -49,6 +49,7 @@ def main() -> int:
         settings.check_port(chosen.address, chosen.port)
         events.say("start", **served, workers=chosen.workers, threads=chosen.threads, port=chosen.port)
         print(chosen.device.line, flush=True)
+        memory.tell()
         started = True
         with private_directory() as directory:
             supervision.run(chosen, directory, stopping)

@@ -96,6 +96,7 @@ class Service:
         interrupts): the server then answers its caller with an error and starts another worker.
         """
         started = time.monotonic()
+        context.metrics = None  # else the server has a line of text parsed for every answer; the pulse counts
         signal.alarm(self._timeout_s)
         self._pulse.begin()
         try:

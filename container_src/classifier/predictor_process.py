@@ -27,7 +27,7 @@ from classifier.pulse import Pulse
 # The variable that chooses how many images go into a forward pass at most; benchmarks/batching.py shows what it gives.
 # The default for GPUs has not been measured.
 LARGEST_BATCH = "KENNEL_LARGEST_BATCH"
-LARGEST_ON_CPU, LARGEST_ON_GPU = 4, 32
+LARGEST_ON_CPU, LARGEST_ON_GPU = 8, 32
 FAILURE = "failure"
 
 

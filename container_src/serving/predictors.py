@@ -9,6 +9,7 @@ from pathlib import Path
 
 from classifier import events, predictor_process
 from classifier.errors import InputError
+from serving import memory
 
 # Ends in a row without the model having been loaded: it will not be.
 MOST_FAILURES = 3
@@ -58,16 +59,7 @@ class Predictors:
             if self._failures == MOST_FAILURES:
                 raise InputError(
                     f"the predictor's process ended {MOST_FAILURES} times before it had loaded the model; the lines "
-                    f"above may say why{memory_limit()}"
+                    f"above may say why{memory.hint()}"
                 )
-            events.say("predictor_lost", "error", pid=pid, hint=memory_limit().removeprefix("; ") or None)
+            events.say("predictor_lost", "error", pid=pid, hint=memory.hint().removeprefix("; ") or None)
             self._start(number)
-
-
-def memory_limit() -> str:
-    """What to add to a sentence about a process that was killed, where the container's memory was at its limit."""
-    file = Path("/sys/fs/cgroup/memory.events")
-    counts = dict(line.split() for line in file.read_text().splitlines()) if file.exists() else {}
-    if counts.get("oom_kill", "0") == "0":
-        return ""
-    return f"; the container reached its memory limit (oom_kill {counts['oom_kill']}): give it more"

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from classifier import events, subprocesses
 from classifier.errors import InputError
+from serving import memory
 from serving.model_server import ModelServer
-from serving.predictors import Predictors, memory_limit
+from serving.predictors import Predictors
 from serving.settings import Settings
 from serving.watch import Watch
 
@@ -74,7 +75,7 @@ class _Server:
         ended = subprocesses.reap()
         if self._mms in ended:
             # What it has not answered is lost.
-            raise InputError("multi-model-server ended by itself; the lines above say why" + memory_limit())
+            raise InputError("multi-model-server ended by itself; the lines above say why" + memory.hint())
         if self._predictors:
             self._predictors.replace(ended)
         self._tell_health(self._predictors is None or self._predictors.ready)
@@ -115,11 +116,11 @@ class _Server:
             self._is_ill, self._since = True, now
             events.say("unhealthy", "error", ping=status)
         elif self._is_ready and now - self._since > ILL_FOR_S:
-            return f"/ping has not been 200 for {ILL_FOR_S:.0f} s; the lines above may say why{memory_limit()}"
+            return f"/ping has not been 200 for {ILL_FOR_S:.0f} s; the lines above may say why{memory.hint()}"
         elif not self._is_ready and now - self._since > self._settings.startup_timeout_s:
             return (
                 f"no worker was ready after {self._settings.startup_timeout_s} s; the lines above may say why, "
-                f"SAGEMAKER_STARTUP_TIMEOUT allows more"
+                f"SAGEMAKER_STARTUP_TIMEOUT allows more{memory.hint()}"
             )
         return None
 

@@ -125,14 +125,14 @@ def test_requests_are_counted_and_on_demand_logged(
 def test_a_request_that_hangs_ends_the_worker(tmp_path: Path) -> None:
     """Also in C code, here a sleep that Python does not interrupt for signals it does not handle."""
     program = (
-        "import ctypes, pathlib, sys\n"
+        "import ctypes, pathlib, sys, types\n"
         "from classifier.handler import Service\n"
         "from classifier.pulse import Pulse\n"
         "service = Service()\n"
         "service._pulse = Pulse(pathlib.Path(sys.argv[1]), 'worker')\n"
         "service._timeout_s = 1\n"
         "service._answer = lambda data, context: ctypes.CDLL(None).sleep(100)\n"
-        "service.handle([], None)\n"
+        "service.handle([], types.SimpleNamespace())\n"
     )
     done = subprocess.run([sys.executable, "-c", program, tmp_path], timeout=300, env=dict(os.environ), check=False)
     assert done.returncode == -signal.SIGALRM
