@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from backports import tarfile
 from isal import igzip_threaded
 
 from local_sagemaker.errors import JobError

@@ -16,12 +16,12 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import numpy.typing as npt
-import psutil
 import pytest
 from nbformat import NotebookNode
 from PIL import Image
 
 from conftest import ROOT
+from leftovers import processes_of
 
 NAME = "train_and_deploy.ipynb"
 SETTINGS = [
@@ -49,16 +49,6 @@ def start(examples: Path, *arguments: object) -> subprocess.Popen[str]:
         [sys.executable, str(examples / "run.py"), *settings, *map(str, arguments)],
         env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-
-
-def still_there(folder: Path) -> list[str]:
-    """Commands of processes that work in `folder` or name it."""
-    found = []
-    for process in psutil.process_iter(["cmdline", "cwd"]):
-        command = " ".join(process.info["cmdline"] or [])
-        if str(folder) in command or (process.info["cwd"] or "").startswith(str(folder)):
-            found.append(command)
-    return found
 
 
 def printed(notebook: NotebookNode) -> str:
@@ -97,7 +87,7 @@ def test_it_runs_from_photographs_to_clean_up(examples: Path) -> None:
     assert re.search(r"Overfit +\d+ +\d+", text)
     assert "deleted: Endpoint kennel-serve-" in text and "of this project there still run: nothing" in text
     assert str(examples.parent) not in text, "the published notebook would name a folder of this machine"
-    assert still_there(examples) == []
+    assert processes_of(examples) == []
 
 
 @pytest.mark.slow
@@ -122,7 +112,7 @@ def test_an_interrupted_cell_leaves_nothing_behind(examples: Path) -> None:
     assert running.returncode == 130, errors
     assert "stopping: training job kennel-train-" in told
     assert (examples / NAME).read_bytes() == before and not (examples / "done.ipynb").exists()
-    assert still_there(examples) == []
+    assert processes_of(examples) == []
 
 
 def test_as_published_it_holds_what_its_cells_showed() -> None:

@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from PIL import Image
+
+from leftovers import processes_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,16 +35,6 @@ def pipeline(folder: Path, *arguments: object) -> dict[str, Any]:
     assert done.returncode == 0, done.stderr
     document: dict[str, Any] = json.loads(done.stdout)
     return document
-
-
-def processes_of(folder: Path) -> list[str]:
-    """Commands of processes that work in `folder` or name it."""
-    found = []
-    for process in psutil.process_iter(["cmdline", "cwd"]):
-        command = " ".join(process.info["cmdline"] or [])
-        if str(folder) in command or (process.info["cwd"] or "").startswith(str(folder)):
-            found.append(command)
-    return found
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 from PIL import Image
 
-from infra.scripts import SERVE, TRAIN, environment, programs
+from infra.scripts import account
 from local_sagemaker import daemon
 from local_sagemaker.process import free_port
 from orchestrate.prepare import Source
@@ -167,18 +167,9 @@ def on_aws(tmp_path: Path) -> Iterator[Person]:
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     server.start()
     host, port = server.get_host_and_port()
-    variables = environment(tmp_path, f"http://{host}:{port}")
-    container = programs(tmp_path / "container", train=TRAIN, serve=SERVE)
-    with pytest.MonkeyPatch.context() as patch:
-        # The server does for a job what SageMaker does, with the S3 that the scripts use.
-        for name, value in variables.items():
-            patch.setenv(name, value)
-        sagemaker = daemon.ensure(tmp_path / "state", container)
-    for service in ("SAGEMAKER", "SAGEMAKER_RUNTIME", "APPLICATION_AUTO_SCALING", "CLOUDWATCH_LOGS"):
-        variables[f"AWS_ENDPOINT_URL_{service}"] = sagemaker
     (tmp_path / "kennel.toml").write_text(BLOCKS[ON_AWS, 0])
-    yield Person(tmp_path, {**variables, "KENNEL_IMAGE": "process"})
-    daemon.stop(tmp_path / "state")
+    with account(tmp_path, f"http://{host}:{port}") as variables:
+        yield Person(tmp_path, {**variables, "KENNEL_IMAGE": "process"})
     server.stop()
 
 

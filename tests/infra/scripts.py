@@ -6,12 +6,18 @@ takes `--workers` minutes for an answer.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
+
+from local_sagemaker import daemon
 
 ROOT = Path(__file__).resolve().parents[2]
 REGION = "eu-west-1"
@@ -89,6 +95,22 @@ class Scripts:
             cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
+
+
+@contextlib.contextmanager
+def account(folder: Path, moto: str) -> Iterator[dict[str, str]]:
+    """What a person with an AWS account has set: moto's, with a local SageMaker whose image is TRAIN and SERVE."""
+    variables = environment(folder, moto)
+    container = programs(folder / "container", train=TRAIN, serve=SERVE)
+    with pytest.MonkeyPatch.context() as patch:
+        # The server does for a job what SageMaker does, with the S3 that the scripts use.
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        sagemaker = daemon.ensure(folder / "state", container)
+    for service in ("SAGEMAKER", "SAGEMAKER_RUNTIME", "APPLICATION_AUTO_SCALING", "CLOUDWATCH_LOGS"):
+        variables[f"AWS_ENDPOINT_URL_{service}"] = sagemaker
+    yield variables
+    daemon.stop(folder / "state")
 
 
 def programs(folder: Path, **texts: str) -> Path:

@@ -19,8 +19,7 @@ import pytest
 
 from infra import sources
 from infra.permissions import Call, Need, Statement, docker_needs, needs, statements
-from infra.scripts import REGION, SERVE, TRAIN, Scripts, environment, programs
-from local_sagemaker import daemon
+from infra.scripts import REGION, Scripts, account
 from photographs import data_set
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:Tried to parse AWS")]
@@ -41,17 +40,8 @@ POLICIES = ("ScriptsPolicy", "CarePolicy", "PushPolicy")
 @pytest.fixture(scope="module")
 def scripts(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scripts]:
     folder = tmp_path_factory.mktemp("recorded")
-    variables = environment(folder, stack.url)
-    container = programs(folder / "container", train=TRAIN, serve=SERVE)
-    with pytest.MonkeyPatch.context() as patch:
-        # The server does for a job what SageMaker does, with the S3 that the scripts use.
-        for name, value in variables.items():
-            patch.setenv(name, value)
-        sagemaker = daemon.ensure(folder / "state", container)
-    for name in ("SAGEMAKER", "SAGEMAKER_RUNTIME", "APPLICATION_AUTO_SCALING", "CLOUDWATCH_LOGS"):
-        variables[f"AWS_ENDPOINT_URL_{name}"] = sagemaker
-    yield Scripts(folder, variables, stack.outputs["BucketName"], stack.outputs["ExecutionRoleArn"])
-    daemon.stop(folder / "state")
+    with account(folder, stack.url) as variables:
+        yield Scripts(folder, variables, stack.outputs["BucketName"], stack.outputs["ExecutionRoleArn"])
 
 
 @pytest.fixture(scope="module")
