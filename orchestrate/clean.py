@@ -156,7 +156,7 @@ def main() -> None:
         stored, notes = clean_storage.find(session, args.repository, wanted)
         costs = {item: cost(session, item) for item in items}
     chosen, away = _chosen(session, args.names, args.all, items, stored, named_kinds)
-    _show(session, items, stored, costs, out)
+    _show(session, items, stored, named_kinds, costs, out)
     for note in notes:
         out.say(f"note: {note}")
     if not items and not stored and not args.stop_server:
@@ -215,16 +215,16 @@ def _chosen(
 
 
 def _show(
-    session: Session, items: Sequence[Item], stored: Sequence[Stored], costs: Mapping[Item, float | None],
-    out: console.Console,
+    session: Session, items: Sequence[Item], stored: Sequence[Stored], named_kinds: Sequence[str],
+    costs: Mapping[Item, float | None], out: console.Console,
 ) -> None:  # fmt: skip
     """The table, and what it comes to in a month."""
     rows: list[tuple[str, ...]] = [
         (item.kind, item.name, "", "unknown" if costs[item] is None else _usd(costs[item] or 0), item.action)
         for item in items
     ]
-    rows += [(s.kind, (s.label and f"{s.name} {s.label}") or s.name, _size(s.bytes), _usd(s.usd_a_month), "delete")
-             for s in stored]  # fmt: skip
+    rows += [(s.kind, (s.label and f"{s.name} {s.label}") or s.name, _size(s.bytes), _usd(s.usd_a_month),
+              "delete" if s.kind in named_kinds else f"keep, without --what {s.kind}") for s in stored]  # fmt: skip
     if not rows:
         return
     out.table(("what", "name", "size", "USD a month", "cleaning would"), rows)
