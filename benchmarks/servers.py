@@ -45,6 +45,15 @@ class Running:
     process: psutil.Process
     healthy_s: float
 
+    def cpu_s(self) -> float:
+        """Processor time that all its processes have taken so far."""
+        total = 0.0
+        for process in [self.process, *self.process.children(recursive=True)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                times = process.cpu_times()
+                total += times.user + times.system
+        return total
+
     def memory_mb(self) -> float:
         """Proportional set size of all its processes, in MB: what they share counts once."""
         total = 0

@@ -5,9 +5,11 @@
 
 A closed loop of 1, 4, 16 and 64 clients on this machine beside the server, which therefore shares its cores with them:
 requests a second, median and 99th percentile; memory (proportional set size of all processes) afterwards; seconds from
-the start to the first right answer. `bare` is Kennel's predictor alone, on photographs that are decoded already. The
-peers get an environment of their own, from benchmarks/serving_peers/peers.lock. With ../shared the model is trained on
-its photographs and its served answers are compared with its own evaluation; without, on generated ones.
+the start to the first right answer; and, at 16 clients, the processor time that the server's processes take for a
+request, which leaves out the clients and tells more than the rate where other machines share the cores. `bare` is
+Kennel's predictor alone, on photographs that are decoded already, and with the decoding. The peers get an environment
+of their own, from benchmarks/serving_peers/peers.lock. With ../shared the model is trained on its photographs and its
+served answers are compared with its own evaluation; without, on generated ones.
 """
 
 from __future__ import annotations
@@ -46,6 +48,8 @@ class Row:
     loads: Sequence[load.Load]
     memory_mb: float
     healthy_s: float
+    cpu_ms: float
+    """the server's processor time of a request at 16 clients"""
 
     def at(self, clients: int) -> load.Load:
         return next(one for one in self.loads if one.clients == clients)
@@ -103,8 +107,13 @@ def _measure(server: Server, directory: Path, photographs: Sequence[bytes], seco
     with servers.running(server, directory, photographs[0]) as running:
         bodies = [server.body(photograph) for photograph in photographs]
         load.run(running.url, bodies, 4, seconds=min(3.0, seconds))  # every worker has answered before it counts
-        loads = [load.run(running.url, bodies, clients, seconds=seconds) for clients in CLIENTS]
-        row = Row(server.name, loads, running.memory_mb(), running.healthy_s)
+        loads, cpu_ms = [], 0.0
+        for clients in CLIENTS:
+            before = running.cpu_s()
+            loads.append(load.run(running.url, bodies, clients, seconds=seconds))
+            if clients == 16:
+                cpu_ms = 1000 * (running.cpu_s() - before) / max(1, len(loads[-1].latencies_s))
+        row = Row(server.name, loads, running.memory_mb(), running.healthy_s, cpu_ms)
     told = ", ".join(f"{one.clients}: {one.per_second:.0f}/s" for one in loads)
     errors = {k: v for one in loads for k, v in one.errors.items()}
     print(f"  {server.name}: {told}, {row.memory_mb:.0f} MB, {row.healthy_s:.1f} s {errors or ''}", flush=True)
@@ -113,7 +122,7 @@ def _measure(server: Server, directory: Path, photographs: Sequence[bytes], seco
 
 def _page(model: str, rows: Sequence[Row], bare: dict[str, object], agreement: str) -> str:
     head = ["server", "healthy, s", "memory, MB", *(f"{c} client{'s' * (c > 1)}: /s (p50, p99 ms; n)" for c in CLIENTS),
-            "over the usual way at 16"]  # fmt: skip
+            "CPU a request at 16, ms", "over the usual way at 16"]  # fmt: skip
     usual = next((row.at(16).per_second for row in rows if "usual" in row.name), float("nan"))
     body = []
     for row in rows:
@@ -123,7 +132,7 @@ def _page(model: str, rows: Sequence[Row], bare: dict[str, object], agreement: s
             for one in row.loads
         ]
         ratio = f"{row.at(16).per_second / usual:.2f}"
-        body.append([row.name, f"{row.healthy_s:.1f}", f"{row.memory_mb:.0f}", *cells, ratio])
+        body.append([row.name, f"{row.healthy_s:.1f}", f"{row.memory_mb:.0f}", *cells, f"{row.cpu_ms:.1f}", ratio])
     text = f"## {model}\n\n" + conditions.table(head, body)
     ours = next((row for row in rows if row.name == "Kennel"), None)
     per_second = float(str(bare["per_second"]))
@@ -131,7 +140,11 @@ def _page(model: str, rows: Sequence[Row], bare: dict[str, object], agreement: s
     text += f", {float(str(bare['with_decoding'])):.0f}/s with the decoding of photographs"
     if ours:
         shares = [ours.at(16).per_second / float(str(bare[key])) for key in ("per_second", "with_decoding")]
-        text += f"; the server keeps {shares[0]:.2f} and {shares[1]:.2f} of them at 16 clients"
+        text += (
+            f"; the server keeps {shares[0]:.2f} and {shares[1]:.2f} of them at 16 clients. In processor time: "
+            f"{bare['cpu_ms']:.1f} ms a photograph with its decoding, {ours.cpu_ms:.1f} ms a request in the server "
+            f"({float(str(bare['cpu_ms'])) / ours.cpu_ms:.2f})"
+        )
         peers = [row for row in rows if row.name != "Kennel" and "usual" not in row.name]
         for kind, group in (
             ("as its documentation sets it up", [row for row in peers if "Kennel" not in row.name]),
@@ -163,11 +176,11 @@ def rate(work, threads, seconds=4.0):
     def loop(n):
         while time.perf_counter() < until:
             done[n] += work(n)
-    began = time.perf_counter()
+    began, used = time.perf_counter(), time.process_time()
     all_ = [threading.Thread(target=loop, args=(n,)) for n in range(threads)]
     for t in all_: t.start()
     for t in all_: t.join()
-    return sum(done) / (time.perf_counter() - began)
+    return sum(done) / (time.perf_counter() - began), 1000 * (time.process_time() - used) / sum(done)
 def plain(size):
     def work(n):
         predictor.predict(pixels[:size])
@@ -179,8 +192,10 @@ def decoding(size):
         return size
     return work
 ways = [(size, threads) for size in (1, 8) for threads in (1, 2, 4)]
-print(json.dumps({"processor": predictor.processor, "per_second": max(rate(plain(s), t) for s, t in ways),
-                  "with_decoding": max(rate(decoding(s), t) for s, t in ways)}))
+per_second, _ = max(rate(plain(s), t) for s, t in ways)
+with_decoding, cpu_ms = max(rate(decoding(s), t) for s, t in ways)
+print(json.dumps({"processor": predictor.processor, "per_second": per_second, "with_decoding": with_decoding,
+                  "cpu_ms": cpu_ms}))
 """
 
 
