@@ -110,3 +110,13 @@ def test_two_that_ended_before_they_began(compared: Any) -> None:
     assert "cannot be compared" in found.summary[0] and found.findings == ()
     html = compare_page.render(found)
     assert "<svg" not in html and "no photographs" in html
+
+
+def test_the_parts_of_a_run_have_the_colours_of_its_report() -> None:
+    """Written twice, because what orchestrates knows nothing of the files in the image."""
+    root = Path(compare.__file__).parent.parent
+    of_report, of_comparison = (
+        dict(re.findall(r"--(\w+): (light-dark\(.*?\))", (root / name).read_text(encoding="utf-8")))
+        for name in ("container_src/classifier/watch/page/templates/page.css", "orchestrate/compare_page.html.j2")
+    )
+    assert len(of_comparison) > 8 and of_comparison.items() <= of_report.items()
