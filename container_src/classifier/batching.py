@@ -1,8 +1,6 @@
 """Requests of several workers -> forward passes of a batch: while some are computed, those that come meanwhile gather.
 
-No delay is waited for: a lone request is computed at once, and under load the batch fills while another is computed. A
-second pass beside the first begins only with a whole batch: in one, an image takes less of the processor, which has
-others to decode meanwhile.
+No delay is waited for: under load the batch fills by itself, and a lone request is not kept waiting.
 """
 
 from __future__ import annotations
@@ -50,7 +48,6 @@ class Batcher:
         self._predictor, self._largest = predictor, largest
         self._tasks: deque[Task] = deque()
         self._come = threading.Condition()
-        self._computing = 0
 
     def compute(self, wanted: str, pixels: Pixels, class_index: int = 0) -> Array:
         """The result of one task. For any thread; blocks. Raises what the predictor raised."""
@@ -74,14 +71,11 @@ class Batcher:
                         task.result.set_exception(error)
             finally:
                 pulse.end()
-                with self._come:
-                    self._computing -= 1
 
     def _gather(self) -> list[Task]:
         """What waits, up to the largest batch; only predictions go together."""
         with self._come:
-            self._come.wait_for(self._pays)
-            self._computing += 1
+            self._come.wait_for(lambda: self._tasks)
             tasks = [self._tasks.popleft()]
             images = len(tasks[0].pixels)
             while tasks[0].wanted == "predict" and self._tasks:
@@ -90,12 +84,6 @@ class Batcher:
                     break
                 tasks.append(self._tasks.popleft())
             return tasks
-
-    def _pays(self) -> bool:
-        """Whether to begin a forward pass now."""
-        if not self._computing:
-            return bool(self._tasks)
-        return sum(len(task.pixels) for task in self._tasks) >= self._largest
 
     def _compute(self, tasks: list[Task], pulse: Pulse) -> list[Array]:
         first = tasks[0]

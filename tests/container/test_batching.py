@@ -101,25 +101,6 @@ def test_one_pass_does_not_keep_up_those_of_another_lane(tmp_path: Path) -> None
     assert sorted(path.name for path in watch._seen) == [f"predictor.{lane}-{os.getpid()}" for lane in range(2)]
 
 
-def test_a_pass_beside_another_waits_for_a_whole_batch(tmp_path: Path) -> None:
-    predictor = Counting()
-    batcher = Batcher(predictor, 4)
-    for lane in range(2):
-        pulse = Pulse(tmp_path, f"predictor.{lane}")
-        threading.Thread(target=batcher.run, args=(pulse,), daemon=True).start()
-    with ThreadPoolExecutor(5) as threads:
-        asked = [threads.submit(batcher.compute, "predict", images(1))]
-        assert predictor.entered.wait(600)
-        predictor.entered.clear()
-        asked += [threads.submit(batcher.compute, "predict", images(value)) for value in (2, 3, 4)]
-        until(lambda: len(batcher._tasks) == 3)
-        asked.append(threads.submit(batcher.compute, "predict", images(5)))
-        assert predictor.entered.wait(600)  # by the other lane: the first pass is not over
-        predictor.goes_on.set()
-        assert [one.result().ravel().tolist() for one in asked] == [[1], [2], [3], [4], [5]]
-    assert predictor.sizes == [1, 4]
-
-
 def test_a_process_that_hangs_is_told_from_one_that_works(tmp_path: Path) -> None:
     """Looks are counted, not seconds: the processes do the same between any two of them."""
     begun = (

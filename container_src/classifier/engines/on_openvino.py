@@ -11,6 +11,10 @@ import openvino as ov
 
 from classifier.engines import Floats, Output, Pixels
 
+# So many passes in a row that met no other tell that there is one caller. A single one tells nothing: the next caller
+# would find all threads taken.
+_LONE_ENOUGH = 8
+
 
 class OnOpenVino:
     """A graph of `graph.resnet`, or the calibrated one that was made of it."""
@@ -28,10 +32,10 @@ class OnOpenVino:
             # Every process would pin its threads to the same first cores.
             "ENABLE_CPU_PINNING": False,
         }
-        # Threads that share a forward pass wait for each other after every layer: several passes at once get more
-        # done (benchmarks/engines.py), and one that is alone is done sooner with all threads.
+        # Threads that share a forward pass wait for each other after every layer: several passes at once, on a thread
+        # each, get more done (benchmarks/engines.py), and one that is alone is done sooner with all threads.
         self._alone = self._shared = _Compiled(graph, self._settings | {"NUM_STREAMS": 1})
-        self._running = 0
+        self._running = self._lone = 0
         self._lock = threading.Lock()
 
     @property
@@ -48,7 +52,8 @@ class OnOpenVino:
     def run(self, pixels: Pixels, output: Output = "logits") -> Floats:
         """As `Engine.run`."""
         with self._lock:
-            compiled = self._shared if self._running else self._alone
+            self._lone = 0 if self._running else self._lone + 1
+            compiled = self._alone if self._lone > _LONE_ENOUGH else self._shared
             self._running += 1
         try:
             return compiled.run(pixels, output)
