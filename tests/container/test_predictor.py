@@ -78,6 +78,45 @@ def test_probabilities_are_those_of_the_network(
     np.testing.assert_allclose(maps.mean((2, 3)).T + head["fc.bias"], logits, atol=far)
 
 
+def test_all_threads_are_for_a_caller_who_is_alone(model: artifact.Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Predictor(model)._engine
+    assert isinstance(engine, on_openvino.OnOpenVino)
+    engine.open_lanes()
+    taken: list[str] = []
+
+    class Telling:
+        """Computes nothing; asks once more in the middle of it, as another caller does, where `meanwhile` says so."""
+
+        meanwhile = False
+
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def run(self, pixels: Pixels, output: str) -> npt.NDArray[np.float32]:
+            taken.append(self.name)
+            if Telling.meanwhile:
+                Telling.meanwhile = False
+                engine.run(pixels)
+            return np.zeros((1, 3), np.float32)
+
+    monkeypatch.setattr(engine, "_alone", Telling("alone"))
+    monkeypatch.setattr(engine, "_shared", Telling("shared"))
+    pixels = np.zeros((1, 32, 32, 3), np.uint8)
+
+    def asks(times: int) -> list[str]:
+        taken.clear()
+        for _ in range(times):
+            engine.run(pixels)
+        return taken
+
+    Telling.meanwhile = True
+    assert asks(1)[1] == "shared"  # two that met
+    enough = on_openvino._LONE_ENOUGH
+    assert asks(enough + 2) == ["shared"] * enough + ["alone"] * 2
+    Telling.meanwhile = True
+    assert asks(2) == ["alone", "shared", "shared"]
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_the_graph_is_the_network(name: str) -> None:
     """Of every model; trained statistics of the normalizations, not the ones and zeros of a new network."""
