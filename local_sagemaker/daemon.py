@@ -129,7 +129,12 @@ def serve(settings: Settings, port: int) -> None:
 
         platform = Platform(settings)
         app = application(platform, on_ready)
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=3))
+        # Clients keep their connections while they wait for a job. After uvicorn's five seconds, one would now and then
+        # be closed just as it is used again, which is an error to a client that does not retry.
+        config = uvicorn.Config(
+            app, log_level="warning", access_log=False, timeout_keep_alive=75, timeout_graceful_shutdown=3
+        )
+        server = uvicorn.Server(config)
         # uvicorn raises the signal again when it is done; the default action would end this process before the lines
         # below. A terminal that closes is a SIGHUP, which uvicorn does not know.
         for number in (signal.SIGTERM, signal.SIGINT):
