@@ -51,7 +51,8 @@ def main() -> int:
     head = ["workers", "largest batch", *(f"{n} clients: per second, p50, p99 ms" for n in CLIENTS), "memory MB"]
     table = conditions.table(head, rows)
     conditions.publish(
-        f"# Workers and batches\n\n`python benchmarks/batching.py --seconds {arguments.seconds:g}`. {conditions.sentence('openvino')}\n\n{table}",
+        f"# Workers and batches\n\n`python benchmarks/batching.py --seconds {arguments.seconds:g}`. "
+        f"{conditions.sentence('openvino')}\n\n{table}",
         conditions.RESULTS / "batching.md",
     )
     return 0
