@@ -45,10 +45,13 @@ class Running:
     process: psutil.Process
     healthy_s: float
 
+    def _processes(self) -> list[psutil.Process]:
+        return [self.process, *self.process.children(recursive=True)]
+
     def cpu_s(self) -> float:
         """Processor time that all its processes have taken so far."""
         total = 0.0
-        for process in [self.process, *self.process.children(recursive=True)]:
+        for process in self._processes():
             with contextlib.suppress(psutil.NoSuchProcess):
                 times = process.cpu_times()
                 total += times.user + times.system
@@ -57,7 +60,7 @@ class Running:
     def memory_mb(self) -> float:
         """Proportional set size of all its processes, in MB: what they share counts once."""
         total = 0
-        for process in [self.process, *self.process.children(recursive=True)]:
+        for process in self._processes():
             with contextlib.suppress(psutil.NoSuchProcess):
                 total += process.memory_full_info().pss
         return total / 1e6
