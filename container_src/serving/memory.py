@@ -1,15 +1,12 @@
-"""What the container's memory limit has to do with it when the server is not well (cgroup v2, then v1)."""
+"""What the container's memory limit has to do with it when the server is not well."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from classifier import events
+from classifier import events, machine
 
 # The container with a ResNet on CPUs: benchmarks/faults.py. With less, Linux drops and reads again the libraries' code
 # without end before it kills anything: the server neither starts nor ends.
 LEAST_MB = 700
-_GROUP = Path("/sys/fs/cgroup")
 
 
 def tell() -> None:
@@ -20,7 +17,7 @@ def tell() -> None:
 
 def hint() -> str:
     """What to add to a sentence about processes that do not come or that were killed; "" where it is not the memory."""
-    killed = _killed()
+    killed = machine.processes_killed()
     if killed:
         return f"; the container reached its memory limit (oom_kill {killed}): give it more"
     too_little = _too_little()
@@ -28,22 +25,7 @@ def hint() -> str:
 
 
 def _too_little() -> str:
-    megabytes = _limit_mb()
+    megabytes = machine.memory_mb()
     if megabytes is None or megabytes >= LEAST_MB:
         return ""
     return f"the container may use {megabytes} MB of memory and takes about {LEAST_MB} MB: give it more"
-
-
-def _limit_mb() -> int | None:
-    for file in (_GROUP / "memory.max", _GROUP / "memory" / "memory.limit_in_bytes"):
-        text = file.read_text().strip() if file.exists() else "max"
-        if text != "max":
-            return int(text) // 1024**2
-    return None
-
-
-def _killed() -> int:
-    for file in (_GROUP / "memory.events", _GROUP / "memory" / "memory.oom_control"):
-        if file.exists():
-            return int(dict(line.split() for line in file.read_text().splitlines()).get("oom_kill", 0))
-    return 0

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from classifier import machine
 from serving import memory
 
 
 @pytest.fixture(params=["v1", "v2"])
 def group(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
     """Where the limit is and where the kills are counted."""
-    monkeypatch.setattr(memory, "_GROUP", tmp_path)
+    monkeypatch.setattr(machine, "_GROUP", tmp_path)
     if request.param == "v2":
         return tmp_path / "memory.max", tmp_path / "memory.events"
     (tmp_path / "memory").mkdir()
@@ -38,7 +39,7 @@ def test_enough_is_not_told(group: tuple[Path, Path], text: str, capsys: pytest.
 
 
 def test_without_a_limit_nothing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "_GROUP", tmp_path)
+    monkeypatch.setattr(machine, "_GROUP", tmp_path)
     assert memory.hint() == ""
     (tmp_path / "memory.max").write_text("max\n")
     assert memory.hint() == ""
